@@ -1,0 +1,6 @@
+"""``python -m attnlib`` does what ``attnlib`` does; ``torchrun`` needs it."""
+
+from attnlib.cli import main
+
+if __name__ == "__main__":
+    main()

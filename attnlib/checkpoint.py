@@ -1,0 +1,125 @@
+"""Checkpoints: written whole or not at all, read without running anything they contain."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+NAME = "checkpoint.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, hostile or of another run; the message says what to do."""
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "data": str,
+    "step": int,
+    "net": dict,
+    "optimizer": dict,
+    "rows": list,
+    "record": list,
+    "recorded": list,
+    "best": list,
+    "best_state": (dict, type(None)),
+    "spent": float,
+    "sums": Tensor,
+    "summed": int,
+}
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` so that a kill at any moment leaves the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain values only, so a hostile file cannot run code.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, holds anything but tensors and plain values, or is not a checkpoint.
+    """
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise CheckpointError(
+            f"{path.name} is damaged or holds more than tensors and plain values "
+            f"({type(error).__name__}); delete it to train from the start"
+        ) from error
+    fits = isinstance(state, dict) and all(
+        isinstance(state.get(name), kind) for name, kind in _FIELDS.items()
+    )
+    if not fits or state["step"] < 0 or state["sums"].shape != (5,) or len(state["best"]) != 2:
+        raise CheckpointError(
+            f"{path.name} is not a checkpoint of attnlib; delete it or choose another run folder"
+        )
+    return dict(state)
+
+
+def check_same_run(state: dict[str, Any], config: dict[str, Any], data: str, run_dir: Path) -> None:
+    """Refuse to resume with other settings or other images than the checkpoint's.
+
+    Raises
+    ------
+    CheckpointError
+        If a setting or the data differ.
+    """
+    changed = [name for name, value in config.items() if state["config"].get(name) != value]
+    if changed:
+        was = ", ".join(
+            f"{name} {state['config'].get(name)!r} -> {config[name]!r}" for name in changed
+        )
+        raise CheckpointError(
+            f"{run_dir} holds an unfinished or finished training with other settings ({was}); "
+            "use the same settings to resume it, or another folder"
+        )
+    if state["data"] != data:
+        raise CheckpointError(
+            f"{run_dir} holds a training on other images or labels; use another folder"
+        )
+
+
+def restore(
+    net: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], path: Path
+) -> None:
+    """Give a network and its optimizer what a checkpoint holds.
+
+    Raises
+    ------
+    CheckpointError
+        If tensors are missing, of another shape, or not finite.
+    """
+    try:
+        if state["best_state"] is not None:
+            net.load_state_dict(state["best_state"])  # it is needed at the end: check it now
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        fits = all(
+            not isinstance(value, Tensor) or value.ndim == 0 or value.shape == parameter.shape
+            for parameter, values in optimizer.state.items()
+            for value in values.values()
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path.name} does not fit the model ({type(error).__name__}); delete it to train from "
+            "the start"
+        ) from error
+    if not fits or not all(bool(p.isfinite().all()) for p in net.parameters()):
+        raise CheckpointError(
+            f"{path.name} holds NaN or tensors of a wrong shape; delete it to train from the start"
+        )

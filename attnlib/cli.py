@@ -1,0 +1,462 @@
+"""The command line: parses, calls the library, prints.
+
+Results go to standard output, all else to standard error. An error is one line and exit code 1, a
+wrong use of the command line exit code 2; ``--debug`` shows where an error came from. What needs
+PyTorch is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from attnlib.config import Config
+    from attnlib.datasets import Dataset
+    from attnlib.runs import Run
+    from attnlib.splits import Split
+
+app = typer.Typer(
+    name="attnlib",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class DataName(StrEnum):
+    """Data sets that ``attnlib data`` gets ready."""
+
+    hazelnut = "hazelnut"
+    seeds = "seeds"
+    seeds4 = "seeds4"
+    elpv = "elpv"
+
+
+class PartName(StrEnum):
+    """Parts of a split."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+
+
+DEVICE = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU where there is one.")]
+PROGRESS = Annotated[
+    bool | None,
+    typer.Option("--progress/--no-progress", help="Progress bars. [default: on a terminal]"),
+]
+ROOT = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the downloads. [default: $ATTNLIB_DATA, else data]"),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"attnlib {version('attnlib')}")
+        raise typer.Exit
+
+
+@app.callback()
+def attnlib(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    r"""Find defects in images with a model that learned from image labels alone.
+
+    \b
+    First steps, without any images of your own:
+      attnlib train --data seeds --out runs/first
+      attnlib evaluate --run runs/first
+    With your own: one folder a class, normal images in a folder named "good":
+      attnlib train --data my_images --out runs/mine
+      attnlib infer --run runs/mine new_images --out found
+    "attnlib COMMAND --help" says more about a command.
+    """
+    context.obj = debug
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+@app.command()
+def data(
+    context: typer.Context,
+    name: Annotated[DataName, typer.Argument(help="The data set.", show_choices=True)],
+    root: ROOT = None,
+    size: Annotated[int, typer.Option(help="Side of rendered seeds, in pixels.")] = 240,
+    seed: Annotated[int, typer.Option(help="Decides the rendered seeds.")] = 0,
+    progress: PROGRESS = None,
+) -> None:
+    r"""Get a data set ready and count its images.
+
+    \b
+    hazelnut  51 photographs, fetched (6 MB) and checked
+    seeds     120 rendered seeds, half of them with an insect hole, written as PNG files
+    seeds4    220 rendered seeds with four kinds of defects, written as PNG files
+    elpv      2,624 solar cells; come with: pip install elpv-dataset
+    \b
+    Examples:
+      attnlib data hazelnut
+      attnlib data seeds --root my_data
+    """
+    with _clean_errors(context):
+        from attnlib.datasets import load_dataset
+        from attnlib.download import data_root
+        from attnlib.folder_writer import write_folder
+        from attnlib.folders import read_folder
+
+        dataset = load_dataset(name.value, root=root, seed=seed, size=size)
+        if name in (DataName.seeds, DataName.seeds4):
+            target = (root or data_root()) / name.value
+            dataset = read_folder(write_folder(dataset, target, progress=_bars(progress)))
+        typer.echo(dataset.source)
+        typer.echo(dataset.summary().to_string())
+        if dataset.root is not None:
+            typer.echo(f"in {_shown(dataset.root)}")
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(help="hazelnut, seeds, seeds4, elpv, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder: what the training leaves behind.")],
+    normal_weight: Annotated[
+        float | None,
+        typer.Option(help="W_normal, the weight of the loss on normal images. [default: 10]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Decides split, initial parameters and minibatches. [default: 0]"),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help='JSON file with settings, for example {"steps": 500}.'),
+    ] = None,
+    device: DEVICE = "auto",
+    root: ROOT = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of computed features. [default: cache/features in --root]"),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no features.")] = False,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
+    progress: PROGRESS = None,
+) -> None:
+    r"""Train a model on normal and abnormal images, without masks.
+
+    A training that was stopped goes on with the same command. On several processors or GPUs:
+    torchrun --nproc-per-node 2 -m attnlib train ...
+
+    \b
+    A folder of images has one of these forms:
+      good/*.png  scratch/*.png ...               one folder a class
+      train/good  test/good  test/scratch ...     as MVTec AD
+      split.csv with columns path,label,split     label good = normal; train, val or test
+    \b
+    Examples:
+      attnlib train --data hazelnut --out runs/hazelnut
+      attnlib train --data my_images --out runs/mine --normal-weight 5 --seed 1
+    """
+    with _clean_errors(context, "; the same command goes on from the last checkpoint"):
+        from attnlib import distributed
+        from attnlib.experiment import train_run
+        from attnlib.splits import make_split
+
+        with distributed.process_group(), _only_first(distributed.is_main()):
+            settings = _settings(config, normal_weight, seed)
+            dataset, argument = _find_data(data, root)
+            split = make_split(dataset, seed=settings.seed)
+            _print_split(dataset, split)
+            run = train_run(
+                dataset,
+                split,
+                settings,
+                out=out,
+                device=device,
+                cache_dir=None if no_cache else _cache_folder(cache, root),
+                checkpoint_every=checkpoint_every,
+                data_argument=argument,
+                progress=_bars(progress),
+            )
+            _print_run(run, out)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="Run folder, made by: attnlib train.")],
+    split: Annotated[PartName, typer.Option(help="Part of the images.")] = PartName.test,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the images are now. [default: where they were at the training]"),
+    ] = None,
+    root: ROOT = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: DEVICE = "auto",
+) -> None:
+    r"""Score a run on images that it was not trained on.
+
+    The images of each part are those that the run's split.csv names. Scores of the test part also
+    land in the run's metrics.json. A score that needs masks is empty where there are none.
+
+    \b
+    Examples:
+      attnlib evaluate --run runs/hazelnut
+      attnlib evaluate --run runs/hazelnut --split val --json
+    """
+    with _clean_errors(context):
+        from attnlib.experiment import evaluate_run
+        from attnlib.runs import SPLIT, Run
+        from attnlib.splits import Split
+
+        loaded = Run.load(run)
+        dataset, _ = _find_data(data or _stored_data(loaded, run), root)
+        samples = dict(Split.load(run / SPLIT, dataset).parts())[split.value]
+        if not samples:
+            raise ValueError(f"the {split.value} part of {_shown(run / SPLIT)} has no images")
+        target = run if split is PartName.test else None
+        metrics = evaluate_run(loaded, samples, out=target, device=device).metrics
+        if as_json:
+            record = {**metrics, "seed": loaded.config.seed, "split": split.value}
+            typer.echo(json.dumps({**record, "data": dataset.name}, allow_nan=False))
+        else:
+            typer.echo(f"{dataset.name}, {split.value} part, {len(samples)} images")
+            for name, value in metrics.items():
+                shown = "-" if value is None else f"{value:.4g}"
+                note = "  (oracle threshold)" if name in _ORACLE else ""
+                typer.echo(f"  {name:<30}{shown}{note}")
+
+
+_ORACLE = ("f1max", "pxap", "max_box_acc_v2")
+
+
+@app.command()
+def infer(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images or folders.")],
+    run: Annotated[Path, typer.Option(help="Run folder, made by: attnlib train.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    overlays: Annotated[
+        bool, typer.Option("--overlays/--no-overlays", help="Draw a picture for each image.")
+    ] = True,
+    device: DEVICE = "auto",
+    progress: PROGRESS = None,
+) -> None:
+    r"""Look for defects in images: where they are and what they are.
+
+    Writes detections.json, detections.csv (one row a box) and overlays/ with one picture an image:
+    blue where the attention is high, a yellow frame around each find. Boxes are in pixels of the
+    original image, x to the right, y down, x1 and y1 just outside.
+
+    \b
+    Example:
+      attnlib infer --run runs/hazelnut new_images --out found
+    """
+    with _clean_errors(context):
+        from attnlib.detect_files import detect_files, find_images
+        from attnlib.inference import InferenceDevice
+
+        files = find_images(paths, leave_out=out)
+        loaded = InferenceDevice.load(run, device=device)
+        records = detect_files(loaded, files, out, overlays=overlays, progress=_bars(progress))
+        failed = [record for record in records if "error" in record]
+        abnormal = sum(bool(record.get("abnormal")) for record in records)
+        typer.echo(f"{len(records) - len(failed)} images, {abnormal} with a defect")
+        typer.echo(f"results in {_shown(out)}")
+        for record in failed[:5]:
+            _say(f"not read: {record['error']}")
+        if failed:
+            raise ValueError(f"{len(failed)} of {len(records)} images could not be read")
+
+
+@app.command()
+def figures(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    data: Annotated[
+        list[str] | None, typer.Option(help="hazelnut or seeds; may be repeated. [default: both]")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings behind each number.")] = None,
+) -> None:
+    r"""Make the figures of the course: before and after, on seeds and on hazelnuts.
+
+    \b
+    Example:
+      attnlib figures --data seeds --seeds 1 --out my_figures
+    """
+    with _clean_errors(context):
+        from attnlib.figures import make_all
+
+        options: dict[str, Any] = {"data": data, "seeds": seeds}
+        make_all(out, **{name: value for name, value in options.items() if value is not None})
+
+
+# ----------------------------------------------------------------------------------------- helpers
+
+
+def _settings(path: Path | None, normal_weight: float | None, seed: int | None) -> Config:
+    """The settings of a file, or the defaults, with those given on the command line on top."""
+    from attnlib.config import Config
+
+    settings = Config() if path is None else Config.from_file(path)
+    given = {"normal_weight": normal_weight, "seed": seed}
+    return settings.replace(**{k: v for k, v in given.items() if v is not None})
+
+
+def _find_data(data: str, root: Path | None) -> tuple[Dataset, str]:
+    """A data set, and by what to find it again from any folder."""
+    from attnlib.datasets import load_dataset
+
+    dataset = load_dataset(data, root=root)
+    is_name = data in DataName.__members__ and not (data == "hazelnut" and root is not None)
+    return dataset, data if is_name or dataset.root is None else str(dataset.root.resolve())
+
+
+def _stored_data(run: Run, folder: Path) -> str:
+    argument = run.about.get("data_argument")
+    if not isinstance(argument, str):
+        raise ValueError(f"{_shown(folder)} does not say where its images are: name them by --data")
+    if argument not in DataName.__members__ and not Path(argument).is_dir():
+        raise FileNotFoundError(
+            f"the images are not in {_shown(argument)} any more: say where by --data"
+        )
+    return argument
+
+
+def _cache_folder(cache: Path | None, root: Path | None) -> Path | None:
+    """The folder of features; none where the usual one cannot be written."""
+    from attnlib.download import data_root
+
+    folder = cache or (root or data_root()) / "cache" / "features"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable and cache is not None:
+        raise PermissionError(
+            f"the folder {_shown(cache)} cannot be written; name another, or none"
+        )
+    if not usable:
+        _say(f"{_shown(folder)} cannot be written: features are not kept")
+    return folder if usable else None
+
+
+def _print_split(dataset: Dataset, split: Split) -> None:
+    typer.echo(dataset.source)
+    typer.echo(split.summary().to_string())
+    typer.echo(f"split: {split.rule}")
+
+
+def _print_run(run: Run, out: Path) -> None:
+    if len(run.history):
+        last = run.history.iloc[-1]
+        names = [name for name in run.history.columns if name.startswith("val_")]
+        shown = ", ".join(f"{name} {last[name]:.4g}" for name in names) or "no validation images"
+        typer.echo(f"after {int(last['step'])} steps, {last['seconds']:.1f} s: {shown}")
+    typer.echo(f"run in {_shown(out)}; score it by: attnlib evaluate --run {_shown(out)}")
+
+
+@contextlib.contextmanager
+def _only_first(is_first: bool) -> Iterator[None]:
+    """Of several processes the first one prints."""
+    if is_first:
+        yield
+        return
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _clean_errors(context: typer.Context, on_interrupt: str = "") -> Iterator[None]:
+    """Errors and warnings as one line on standard error."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            _say(f"interrupted{on_interrupt}")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # whoever read our output has had enough
+            raise
+        except Exception as error:
+            if context.obj:
+                traceback.print_exc()
+            _say(f"error: {_describe(error)}")
+            raise typer.Exit(1) from None
+
+
+def _describe(error: Exception) -> str:
+    """One line that says what happened."""
+    text = " ".join(_shown(str(error)).split())
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{_shown(os.fspath(error.filename))}: {error.strerror}"
+    expected = isinstance(error, ValueError | OSError) or _is_ours(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return f"not enough memory; lower batch_size, views or input_size ({text[:200]})"
+    if expected and text:
+        return text
+    kind = type(error).__name__
+    return f"unexpected {kind}: {text[:300]} (attnlib --debug ... shows where)"
+
+
+def _is_ours(error: Exception) -> bool:
+    return type(error).__module__.startswith("attnlib.")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"warning: {' '.join(str(message).split())}")
+
+
+def _say(text: str) -> None:
+    rank = os.environ.get("RANK", "0")
+    who = "attnlib" if rank == "0" else f"attnlib (process {rank})"
+    typer.echo(f"{who}: {_shown(text)}", err=True)
+
+
+def _shown(path: str | Path) -> str:
+    from attnlib.images import show_path
+
+    return show_path(path)
+
+
+def _bars(wanted: bool | None) -> bool:
+    return sys.stderr.isatty() if wanted is None else wanted
+
+
+def main() -> None:
+    """The entry point of the command ``attnlib``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Every choice of a run in one place: what the patent leaves open, named and checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from attnlib.backbone import DEFAULT_BACKBONE, DEFAULT_LEVELS, Backbone, Normalization, Trainable
+from attnlib.model import AttentionNet, HeadNorm, Pooling
+
+# Limits are wide: they catch slips and hostile files before memory is asked for.
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "normal_weight": (0, 1e6),
+    "feature_dropout": (0, 0.99),
+    "warmup": (0, 1),
+    "learning_rate": (0, 10),
+    "backbone_learning_rate": (0, 10),
+    "weight_decay": (0, 100),
+    "threshold_value": (0, 1),
+    "min_area": (0, 0.99),
+    "initial_attention": (1e-9, 1 - 1e-9),
+    "classifier_scale": (1e-6, 1e6),
+}
+_WHOLE_NUMBERS = {
+    "steps": (1, 10_000_000),
+    "batch_size": (1, 65_536),
+    "views": (1, 8),
+    "patience": (0, 10_000_000),
+    "seed": (0, 2**63 - 1),
+    "input_size": (32, 4096),
+    "head_hidden": (1, 8192),
+    "classifier_hidden": (0, 65_536),
+}
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "reduction": ("mean", "sum"),
+    "threshold": ("fixed", "quantile", "otsu", "max_fraction"),
+    "trainable": ("frozen", "tail", "all"),
+    "pooling": ("mean", "logsumexp", "attention"),
+    "head_norm": ("layer", "none"),
+    "head_kernel": (1, 3),
+    "normalization": ("channel", "whiten"),
+    "classifier_bias": (False, True),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of model, training and detection.
+
+    The patent fixes G = F * A, the mean of A on normal images and the weighted sum. All else here
+    is our choice; notebook 07 shows what each choice does.
+
+    Attributes
+    ----------
+    backbone, levels, grid_size, input_size, normalization
+        See `attnlib.backbone.Backbone`.
+    trainable : {"frozen", "tail", "all"}
+        Which part of the backbone trains.
+    head_hidden, head_kernel, head_norm, initial_attention
+        See `attnlib.model.AttentionHead`.
+    pooling, classifier_scale, classifier_hidden, classifier_bias
+        See `attnlib.model.Classifier`.
+    normal_weight : float
+        W_normal of equation 3, 0 or more.
+    feature_dropout : float
+        Share of F's channels that are switched off at random in training, 0 to below 1.
+    warmup : float
+        Share of the training over which W_normal rises from 0, 0 to 1.
+    steps : int
+        Updates of the parameters (S113).
+    batch_size : int
+        Images in a minibatch, half of them normal.
+    views : int
+        Augmented versions of each training image, 1 to 8: mirrored and turned.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate rises over the first tenth of the steps and falls to 0 as a cosine.
+    backbone_learning_rate : float
+        For the backbone's parameters, where they train.
+    reduction : {"mean", "sum"}
+        Of the losses over the minibatch.
+    patience : int
+        Stop when the validation loss has not fallen for this many epochs, and keep the best; 0:
+        train to the end.
+    threshold : {"fixed", "quantile", "otsu", "max_fraction"}
+        How a map becomes a mask, see `attnlib.boxes.ThresholdRule`.
+    threshold_value : float
+        The rule's number.
+    min_area : float
+        Boxes whose area of attention is a smaller share of the image are dropped.
+    seed : int
+        Decides initial parameters, minibatches and views.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    levels: tuple[str, ...] = DEFAULT_LEVELS
+    grid_size: tuple[int, int] = (15, 15)
+    input_size: int = 240
+    normalization: Normalization = "whiten"
+    trainable: Trainable = "frozen"
+    head_hidden: int = 64
+    head_kernel: Literal[1, 3] = 1
+    head_norm: HeadNorm = "layer"
+    initial_attention: float = 0.5
+    pooling: Pooling = "mean"
+    classifier_scale: float = 15.0
+    classifier_hidden: int = 0
+    classifier_bias: bool = False
+    normal_weight: float = 20.0
+    feature_dropout: float = 0.3
+    warmup: float = 0.0
+    steps: int = 300
+    batch_size: int = 32
+    views: int = 4
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    backbone_learning_rate: float = 1e-4
+    reduction: Literal["mean", "sum"] = "mean"
+    patience: int = 0
+    threshold: Literal["fixed", "quantile", "otsu", "max_fraction"] = "fixed"
+    threshold_value: float = 0.5
+    min_area: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", _names("levels", self.levels))
+        object.__setattr__(self, "grid_size", _grid("grid_size", self.grid_size))
+        _names("backbone", [self.backbone])
+        for name, (least, most) in _NUMBERS.items():
+            _check_number(name, getattr(self, name), least, most)
+        for name, (low, high) in _WHOLE_NUMBERS.items():
+            _check_whole(name, getattr(self, name), low, high)
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if not any(type(value) is type(other) and value == other for other in allowed):
+                shown = ", ".join(map(str, allowed))
+                raise ValueError(f"{name} is {value!r}; expected one of {shown}")
+        self._check_threshold()
+
+    def _check_threshold(self) -> None:
+        """A rule that cannot be set must not show after the training."""
+        value = self.threshold_value
+        if self.threshold == "quantile" and value < 0.9:
+            raise ValueError(
+                f"threshold_value is {value!r}; for threshold 'quantile' expected the share of the "
+                "attention on normal images that lies below, from 0.9 to 1, for example 0.999"
+            )
+        if self.threshold == "max_fraction" and not 0 < value < 1:
+            raise ValueError(
+                f"threshold_value is {value!r}; for threshold 'max_fraction' expected a share of "
+                "the maximum above 0 and below 1"
+            )
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some settings changed."""
+        _check_names(changes)
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """The inverse of `to_dict`; settings that are not named keep their defaults.
+
+        Raises
+        ------
+        ValueError
+            If a name is not a setting or a value is out of range or of the wrong type.
+        """
+        _check_names(values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"the settings {dict(values)} do not fit: {error}") from error
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Config:
+        """Read settings from a JSON file with one object, for example ``{"normal_weight": 5}``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the file is not there, is not JSON, or holds an unknown setting.
+        """
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no configuration file at {path}") from None
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a JSON file: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"{path} holds a {type(values).__name__}; expected one JSON object of settings"
+            )
+        return cls.from_dict(values)
+
+
+def build_model(
+    config: Config, classes: tuple[str, ...], *, pretrained: bool = True
+) -> AttentionNet:
+    """The model that `config` describes, for the given defect classes, its new layers drawn from
+    ``config.seed``.
+
+    Parameters
+    ----------
+    config : Config
+    classes : tuple of str
+        Defect classes; one of them selects regression.
+    pretrained : bool
+        False skips the backbone's weights (they are about to be loaded from a run).
+    """
+    import torch
+
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # a seed of our own, and the caller's random state untouched
+        torch.manual_seed(config.seed)
+        backbone = Backbone(
+            name=config.backbone,
+            levels=config.levels,
+            grid_size=config.grid_size,
+            input_size=config.input_size,
+            normalization=config.normalization,
+            pretrained=pretrained,
+        )
+        return AttentionNet(
+            backbone=backbone,
+            classes=classes,
+            head_hidden=config.head_hidden,
+            head_kernel=config.head_kernel,
+            head_norm=config.head_norm,
+            initial_attention=config.initial_attention,
+            pooling=config.pooling,
+            classifier_scale=config.classifier_scale,
+            classifier_hidden=config.classifier_hidden,
+            classifier_bias=config.classifier_bias,
+            trainable=config.trainable,
+        )
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    known = {field.name for field in fields(Config)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(
+            f"unknown setting {', '.join(map(repr, unknown))}; "
+            f"known settings are {', '.join(sorted(known))}"
+        )
+
+
+def _check_number(name: str, value: Any, low: float, high: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or math.isinf(value):
+        raise ValueError(f"{name} is {value!r}; expected a number from {low} to {high}")
+
+
+def _check_whole(name: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+
+
+def _names(name: str, values: Any) -> tuple[str, ...]:
+    if (
+        isinstance(values, list | tuple)
+        and values
+        and all(v and isinstance(v, str) for v in values)
+    ):
+        return tuple(values)
+    raise ValueError(f"{name} is {values!r}; expected names, each in quotes")
+
+
+def _grid(name: str, value: Any) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"{name} is {value!r}; expected two whole numbers: height and width")
+    for side in value:
+        _check_whole(name, side, 1, 512)
+    return (value[0], value[1])

@@ -1,0 +1,247 @@
+"""The inference device 2 (Fig. 4): images -> where the defect is, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from attnlib import images as image_io
+from attnlib.boxes import Box, ThresholdRule, map_to_boxes, upsample
+from attnlib.features import to_float
+from attnlib.model import AttentionNet
+from attnlib.runs import Run
+from attnlib.trace import Event, Listener
+from attnlib.training import pick_device
+
+ImageLike = str | Path | Image.Image | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What the device says about one image (unit 20).
+
+    Attributes
+    ----------
+    attention_map : float32 array, shape (h, w), values in [0, 1]
+        A, on the attention grid: where.
+    class_name : str
+        The most probable defect class C: what. It has a meaning only where the image is abnormal.
+    class_probabilities : dict of str to float
+        V1.
+    score : float
+        How abnormal the image is: the maximum of A.
+    boxes : tuple of Box
+        In pixels of the original image, highest score first; empty where nothing exceeds the
+        threshold.
+    threshold : float
+        What the map was cut at.
+    size : (int, int)
+        Height and width of the original image.
+    """
+
+    attention_map: NDArray[np.float32]
+    class_name: str
+    class_probabilities: dict[str, float]
+    score: float
+    boxes: tuple[Box, ...]
+    threshold: float
+    size: tuple[int, int]
+
+    @property
+    def is_abnormal(self) -> bool:
+        """Whether any area exceeds the threshold."""
+        return bool(self.boxes)
+
+    def full_map(self) -> NDArray[np.float32]:
+        """A at the size of the original image (H, W), bilinear."""
+        return upsample(self.attention_map, self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the map."""
+        return {
+            "abnormal": self.is_abnormal,
+            "score": self.score,
+            "class": self.class_name if self.is_abnormal else None,
+            "class_probabilities": self.class_probabilities,
+            "threshold": self.threshold,
+            "boxes": [box.to_dict() for box in self.boxes],
+            "height": self.size[0],
+            "width": self.size[1],
+        }
+
+
+class InferenceDevice:
+    """Applies a trained model to images.
+
+    Parameters
+    ----------
+    net : AttentionNet
+    threshold : ThresholdRule
+    device : str or torch.device
+    min_area : float
+        Smaller areas of attention, as a share of the image, give no box.
+    listener : callable, optional
+        Called with an `attnlib.trace.Event` for every unit that works.
+
+    Examples
+    --------
+    >>> from attnlib.backbone import Backbone
+    >>> net = AttentionNet(backbone=Backbone(pretrained=False), classes=["hole"])
+    >>> device = InferenceDevice(net, threshold=ThresholdRule("fixed", 0.5), device="cpu")
+    >>> [found] = device.predict(np.zeros((100, 80, 3), np.uint8))
+    >>> found.size, found.attention_map.shape, found.boxes
+    ((100, 80), (15, 15), ())
+    """
+
+    def __init__(
+        self,
+        net: AttentionNet,
+        *,
+        threshold: ThresholdRule,
+        device: str | torch.device = "auto",
+        min_area: float = 0.0,
+        listener: Listener | None = None,
+    ) -> None:
+        self.device = pick_device(device) if isinstance(device, str) else device
+        self.net = net.to(self.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.threshold, self.min_area, self.listener = threshold, min_area, listener
+
+    @classmethod
+    def load(cls, run: str | Path, *, device: str | torch.device = "auto") -> InferenceDevice:
+        """Read a run folder; see `attnlib.runs.Run.load` for the errors."""
+        loaded = Run.load(run)
+        return cls(
+            loaded.net, threshold=loaded.threshold, device=device, min_area=loaded.config.min_area
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Defect classes the model knows."""
+        return tuple(self.net.classes)
+
+    def predict(
+        self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 16
+    ) -> list[Detection]:
+        """Find defects.
+
+        Parameters
+        ----------
+        images : one image or several
+            Paths, PIL images or arrays: uint8, uint16, bool or float in [0, 1]; grey (H, W), RGB or
+            RGBA. Sizes may differ.
+        batch_size : int
+            Images that go through the model at once.
+
+        Returns
+        -------
+        list of Detection
+            One for each image, in order.
+
+        Raises
+        ------
+        FileNotFoundError, attnlib.images.ImageError
+            If an image is missing or cannot be read.
+        """
+        several = _as_list(images)
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected 1 or more")
+        found: list[Detection] = []
+        for start in range(0, len(several), batch_size):
+            found += self._predict_batch(several[start : start + batch_size], start)
+        return found
+
+    @torch.inference_mode()
+    def maps_and_logits(
+        self, batch: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Apply units 12 to 15 to images that are already at the model's input size.
+
+        Parameters
+        ----------
+        batch : uint8 array, shape (b, S, S, 3)
+
+        Returns
+        -------
+        float32 arrays, shapes (b, h, w) and (b, n_classes)
+            A and the logits.
+        """
+        # Permuted only, not copied: this already is the channels-last memory order.
+        tensor = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
+        f = self.net.feature_map(to_float(tensor))
+        self._tell(12, len(batch))
+        a = self.net.attention_map(f)
+        self._tell(13, len(batch))
+        g = self.net.integrated_map(f, a)
+        self._tell(14, len(batch))
+        logits = self.net.classify(g)
+        self._tell(15, len(batch))
+        return a[:, 0].float().cpu().numpy(), logits.float().cpu().numpy()
+
+    def _predict_batch(self, batch: Sequence[ImageLike], start: int) -> list[Detection]:
+        self._start = start
+        side = self.net.backbone.input_size
+        if len(batch) == 1:
+            loaded = [_load(batch[0], side)]
+        else:
+            with ThreadPoolExecutor(min(8, len(batch))) as pool:
+                loaded = list(pool.map(lambda image: _load(image, side), batch))
+        self._tell(11, len(batch))
+        maps, logits = self.maps_and_logits(np.stack([pixels for pixels, _ in loaded]))
+        detections = [
+            self._detection(attention, z, size)
+            for attention, z, (_, size) in zip(maps, logits, loaded, strict=True)
+        ]
+        self._tell(20, len(batch))
+        return detections
+
+    def _detection(
+        self, attention: NDArray[np.float32], logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> Detection:
+        if len(logits) == 1:
+            probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        else:
+            shifted = np.exp(logits.astype(np.float64) - logits.max())
+            probabilities = shifted / shifted.sum()
+        boxes = map_to_boxes(attention, size=size, threshold=self.threshold, min_area=self.min_area)
+        return Detection(
+            attention_map=attention,
+            class_name=self.classes[int(probabilities.argmax())],
+            class_probabilities={
+                name: float(p) for name, p in zip(self.classes, probabilities, strict=True)
+            },
+            score=float(attention.max()),
+            boxes=tuple(boxes),
+            threshold=self.threshold.threshold(attention),
+            size=size,
+        )
+
+    def _tell(self, unit: int, count: int) -> None:
+        if self.listener is not None:
+            for number in range(self._start, self._start + count):
+                self.listener(Event(None, unit, (number,)))
+
+    _start = 0
+
+
+def _as_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    """One image or several -> a list; an array of shape (n, H, W, 3) is n images."""
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    return list(images)
+
+
+def _load(image: ImageLike, side: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The image at the model's input size, and the size (H, W) it came in."""
+    size = image_io.image_size(image)
+    pixels = image_io.read_image(image, draft_size=side)
+    return image_io.resize(pixels, side), size

@@ -1,0 +1,206 @@
+"""A run: everything one training leaves behind, in a folder that any machine can read without
+trusting it.
+
+``model.safetensors`` (all parameters, backbone included), ``config.json`` (settings, classes,
+threshold, data, split rule, versions), ``history.csv``, ``split.csv``, ``metrics.json`` (after an
+evaluation).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors
+from safetensors.torch import load_file, save_file
+
+from attnlib.boxes import ThresholdRule
+from attnlib.config import Config, build_model
+from attnlib.model import AttentionNet
+
+MODEL, CONFIG, HISTORY, SPLIT, METRICS = (
+    "model.safetensors",
+    "config.json",
+    "history.csv",
+    "split.csv",
+    "metrics.json",
+)
+_FORMAT = 1
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model and what inference needs to know about it.
+
+    Attributes
+    ----------
+    net : AttentionNet
+        In evaluation mode, on the CPU.
+    config : Config
+    threshold : ThresholdRule
+        Fixed without test images.
+    history : pandas.DataFrame
+    about : dict
+        Where it comes from: ``data`` (name, root folder's name or None), ``source`` (caption with
+        the licence), ``split_rule``, ``split_seed``, ``versions``.
+    """
+
+    net: AttentionNet
+    config: Config
+    threshold: ThresholdRule
+    history: pd.DataFrame
+    about: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Defect classes in the order of the classifier's outputs."""
+        return self.net.classes
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the run: each file as a whole, `config.json` last, so it marks a complete run.
+
+        Raises
+        ------
+        RunError
+            If the backbone is not the one that the settings name, so it could not be built again.
+        """
+        if self.net.backbone.name != self.config.backbone:
+            raise RunError(
+                f"the backbone is {self.net.backbone.name!r} but the settings name "
+                f"{self.config.backbone!r}: a run can be read back with a named backbone only"
+            )
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).unlink(missing_ok=True)  # until the end it would vouch for old files
+        state = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in self.net.state_dict().items()
+        }
+        write_whole(folder / MODEL, lambda path: save_file(state, path))
+        write_whole(folder / HISTORY, lambda path: self.history.to_csv(path, index=False))
+        record = {
+            "format": _FORMAT,
+            "config": self.config.to_dict(),
+            "classes": list(self.classes),
+            "threshold": self.threshold.to_dict(),
+            "about": self.about,
+        }
+        write_json(folder / CONFIG, record)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a run; only tensors and JSON are read, nothing is executed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or one of its files is missing.
+        RunError
+            If a file is damaged or does not fit the others.
+        """
+        folder = Path(folder)
+        record = _read_record(folder)
+        try:
+            config = Config.from_dict(record["config"])
+            classes = tuple(str(name) for name in record["classes"])
+            threshold = ThresholdRule.from_dict(record["threshold"])
+            about = dict(record["about"])
+            net = build_model(config, classes, pretrained=False)
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise RunError(
+                f"{folder / CONFIG} does not describe a run of this version: {error}"
+            ) from error
+        _load_parameters(net, folder / MODEL)
+        try:
+            history = pd.read_csv(folder / HISTORY, float_precision="round_trip")
+        except (OSError, ValueError):  # nice to have, not needed to infer
+            history = pd.DataFrame()
+        return cls(net.eval(), config, threshold, history, about)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on; names no machine."""
+    packages = ("attnlib", "torch", "torchvision", "timm", "numpy", "scikit-learn")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file in the same folder, then put it in place at once."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON with a final newline, as a whole. NaN is refused: JSON has none."""
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no run folder at {folder}; make one with: attnlib train --data seeds --out {folder}"
+        )
+    path = folder / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{folder} has no {CONFIG}: it is not a run, or its training was not finished"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} is damaged: {error}; train again") from error
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise RunError(
+            f"{path} is not a run of this version of attnlib (format {_FORMAT} expected)"
+        )
+    return record
+
+
+def _load_parameters(net: AttentionNet, path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path.parent} has no {path.name}: the run is incomplete; train again"
+        )
+    try:
+        state = load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise RunError(
+            f"{path} is damaged or no safetensors file ({error}); train again"
+        ) from error
+    own = net.state_dict()
+    wrong = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
+    if wrong:
+        raise RunError(
+            f"{path} does not fit {CONFIG}: tensor {wrong[0]!r} is missing, extra or of another "
+            "shape; train again"
+        )
+    broken = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if broken:
+        raise RunError(f"{path} holds NaN or infinite values in {broken[0]!r}; train again")
+    net.load_state_dict(state)

@@ -1,0 +1,234 @@
+"""The trace, checked against the flowchart of Fig. 2 and the paths of Figs. 1 and 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attnlib.trace import (
+    FLOWCHART,
+    INFERENCE_UNITS,
+    STEP_UNITS,
+    Event,
+    Kind,
+    Listener,
+    Trace,
+    check_inference,
+    check_order,
+    check_units,
+)
+
+BRANCHES: dict[Kind, tuple[str, ...]] = {
+    "normal": ("S107",),
+    "abnormal": ("S108", "S109", "S110"),
+}
+kinds = st.lists(st.sampled_from(["normal", "abnormal"]), min_size=1, max_size=5)
+
+
+def literal_loop(kinds: Sequence[Kind], listener: Listener, minibatches: int = 1) -> None:
+    """Report the steps of the flowchart for one or more minibatches, as a right loop does."""
+
+    def report(step: str, images: tuple[int, ...] = (), kind: Kind | None = None) -> None:
+        listener(Event(step, STEP_UNITS[step], images, kind))
+
+    for _ in range(minibatches):
+        report("S101")
+        report("S102", tuple(range(len(kinds))))
+        for index, kind in enumerate(kinds):
+            steps = ("S103", "S104", "S105", "S106", *BRANCHES[kind], "S111", "S112")
+            for step in steps:
+                report(step, (index,), kind)
+        report("S113")
+        report("S114")
+
+
+def traced(*kinds: Kind, minibatches: int = 1) -> list[Event]:
+    trace = Trace()
+    literal_loop(kinds, trace, minibatches)
+    return list(trace.events)
+
+
+def test_flowchart_is_closed_and_every_step_can_be_reached() -> None:
+    reached, queue = set(), ["S101"]
+    while queue:
+        step = queue.pop()
+        if step not in reached and step in FLOWCHART:
+            reached.add(step)
+            queue += FLOWCHART[step]
+    assert reached == set(FLOWCHART) == set(STEP_UNITS) == {f"S{n}" for n in range(101, 115)}
+
+
+@given(kinds, st.integers(1, 3))
+def test_the_literal_loop_has_no_violation(kinds: list[Kind], minibatches: int) -> None:
+    events = traced(*kinds, minibatches=minibatches)
+    assert check_order(events) == []
+    assert check_units(events) == []
+
+
+@given(kinds)
+def test_a_trace_may_stop_after_the_update(kinds: list[Kind]) -> None:
+    assert check_order(traced(*kinds)[:-1]) == []
+
+
+@given(kinds, st.data())
+def test_any_step_left_out_is_found(kinds: list[Kind], data: st.DataObject) -> None:
+    events = traced(*kinds)
+    del events[data.draw(st.integers(0, len(events) - 2))]
+    assert check_order(events)
+
+
+@given(kinds, st.data())
+def test_any_two_neighbouring_steps_swapped_are_found(
+    kinds: list[Kind], data: st.DataObject
+) -> None:
+    events = traced(*kinds)
+    at = data.draw(st.integers(0, len(events) - 2))
+    events[at], events[at + 1] = events[at + 1], events[at]
+    assert check_order(events)
+
+
+@given(kinds, st.data())
+def test_any_step_done_twice_is_found(kinds: list[Kind], data: st.DataObject) -> None:
+    events = traced(*kinds)
+    at = data.draw(st.integers(0, len(events) - 1))
+    events.insert(at, events[at])
+    assert check_order(events)
+
+
+def test_wrong_branch_is_found() -> None:
+    events = traced("normal", "abnormal")
+    wrong = [replace(e, kind="abnormal") if e.images == (0,) else e for e in events]
+    assert any("S106 sent the abnormal image to S107" in text for text in check_order(wrong))
+    assert any("reached unit 16" in text for text in check_units(wrong))
+
+
+def test_swapped_images_are_found() -> None:
+    events = traced("normal", "normal")
+    wrong = [replace(e, images=(1,)) if e.step == "S105" else e for e in events]
+    assert any("works on image" in text for text in check_order(wrong))
+
+
+def test_kind_that_changes_inside_an_image_is_found() -> None:
+    events = traced("normal")
+    wrong = [replace(e, kind="abnormal") if e.step == "S111" else e for e in events]
+    assert any("turned from" in text for text in check_order(wrong))
+    assert any("both normal and abnormal" in text for text in check_units(wrong))
+
+
+def test_skipped_or_repeated_image_is_found() -> None:
+    events = traced("normal", "abnormal", "normal")
+    skipped = [e for e in events if e.images != (1,)]
+    assert any("S113 after images [0, 2]" in text for text in check_order(skipped))
+    first = [e for e in events if e.images == (0,)]
+    repeated = events[:-2] + first + events[-2:]
+    assert any("S113 after images [0, 0, 1, 2]" in text for text in check_order(repeated))
+
+
+def test_unit_that_does_not_fit_the_step_is_found() -> None:
+    wrong = [replace(e, unit=17) if e.step == "S107" else e for e in traced("normal")]
+    assert any("S107 was carried out by unit 17 instead of 16" in t for t in check_order(wrong))
+
+
+def test_batched_events_are_not_image_granularity() -> None:
+    wrong = [
+        replace(e, images=(0, 1)) if e.step == "S104" else e for e in traced("normal", "normal")
+    ]
+    assert any("names 2 images instead of one" in text for text in check_order(wrong))
+
+
+def test_s102_must_name_its_images() -> None:
+    wrong = [replace(e, images=()) if e.step == "S102" else e for e in traced("normal")]
+    assert any("does not name the images" in text for text in check_order(wrong))
+
+
+def test_s106_must_tell_the_kind() -> None:
+    wrong = [replace(e, kind=None) if e.step == "S106" else e for e in traced("normal")]
+    assert any("does not say" in text for text in check_order(wrong))
+
+
+def test_unfinished_and_empty_traces_are_violations() -> None:
+    assert any("stops after S112" in text for text in check_order(traced("normal")[:-2]))
+    assert check_order([]) == ["no step was recorded"]
+    assert check_units([]) == ["no training image of known kind was recorded"]
+    assert check_inference([]) == ["no image was recorded in inference"]
+
+
+@pytest.mark.parametrize("unit", [14, 15, 17])
+def test_normal_image_never_reaches(unit: int) -> None:
+    step = {14: "S108", 15: "S109", 17: "S110"}[unit]
+    wrong = [*traced("normal", "abnormal"), Event(step, unit, (0,), "normal")]
+    assert check_units(wrong) == [f"image 0 is normal but reached unit {unit}"]
+
+
+def test_kind_is_remembered_where_an_event_does_not_repeat_it() -> None:
+    wrong = [*traced("normal"), Event("S108", 14, (0,))]
+    assert check_units(wrong) == ["image 0 is normal but reached unit 14"]
+
+
+@pytest.mark.parametrize("kind, step", [("normal", "S107"), ("abnormal", "S109")])
+def test_image_that_misses_its_unit_is_found(kind: Kind, step: str) -> None:
+    events = [event for event in traced(kind) if event.step != step]
+    assert check_units(events) == [f"image 0 is {kind} but never reached unit {STEP_UNITS[step]}"]
+
+
+def test_paths_of_both_kinds() -> None:
+    trace = Trace()
+    literal_loop(["normal", "abnormal"], trace)
+    assert trace.path_of(0) == (11, 12, 13, 16, 18)
+    assert trace.path_of(1) == (11, 12, 13, 14, 15, 17, 18)
+    with pytest.raises(ValueError, match=r"no event names image 7; traced images: \[0, 1\]"):
+        trace.path_of(7)
+
+
+def test_counts_of_literal_and_batched_traces_agree() -> None:
+    literal, batched = Trace(), Trace()
+    literal_loop(["normal", "abnormal", "abnormal"], literal)
+    groups = {"normal": (0,), "abnormal": (1, 2)}
+    for step in FLOWCHART:
+        inside = [kind for kind, steps in BRANCHES.items() if step in steps]
+        if inside:
+            batched(Event(step, STEP_UNITS[step], groups[inside[0]], inside[0]))
+        elif "S103" <= step <= "S112" or step == "S102":
+            batched(Event(step, STEP_UNITS[step], (0, 1, 2)))
+        else:
+            batched(Event(step, STEP_UNITS[step]))
+    assert literal.counts() == batched.counts()
+    assert literal.counts()["S102"] == 1
+    assert literal.counts()["S104"] == 3
+    assert literal.counts()["S107"] == 1
+    assert literal.counts()["S110"] == 2
+    assert check_units(batched.events) == []
+
+
+def test_steps_leave_out_inference_events() -> None:
+    trace = Trace()
+    trace(Event(None, 11, (0,)))
+    trace(Event("S101", 19))
+    assert trace.steps() == ("S101",)
+    assert len(trace) == 2
+
+
+def test_inference_path() -> None:
+    events = [Event(None, unit, (0, 1)) for unit in INFERENCE_UNITS]
+    assert check_inference(events) == []
+    assert check_inference(traced("normal") + events) == []
+    for missing in INFERENCE_UNITS:
+        assert len(check_inference([e for e in events if e.unit != missing])) == 2
+    assert check_inference(events[::-1])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("S115", 11), "step must be"),
+        (("S101", 21), "unit must be"),
+        (("S101", 19, (), "good"), "kind must be"),
+    ],
+)
+def test_events_that_cannot_be(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Event(*arguments)  # type: ignore[arg-type]
