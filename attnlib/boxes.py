@@ -281,8 +281,7 @@ def upsample(attention_map: ArrayLike, size: tuple[int, int]) -> NDArray[np.floa
     batch = maps.reshape(-1, *maps.shape[-2:])
     result = np.empty((len(batch), height, width), dtype=np.float32)
     for target, source in zip(result, batch, strict=True):
-        # Rounding may leave the range by one bit, which would put a pixel above its map's own
-        # maximum.
+        # A guard: how a product rounds depends on the BLAS; no pixel may pass its map's maximum.
         target[:] = np.clip(rows @ source @ columns.T, source.min(), source.max())
     return result if maps.ndim == 3 else result[0]
 

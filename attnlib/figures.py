@@ -18,7 +18,9 @@ from attnlib.before_after import STATES, BeforeAfter, State, maps_of, run_before
 from attnlib.boxes import mask_to_box, union_box
 from attnlib.config import Config
 from attnlib.datasets import Dataset, hazelnut, rendered_seeds
+from attnlib.diagrams import save_patent_figures
 from attnlib.download import DownloadError, data_root
+from attnlib.patent import write_claim_chart
 from attnlib.runs import versions, write_json, write_whole
 
 STATE_TITLES: dict[State, str] = {
@@ -212,7 +214,9 @@ def make_all(out: Path, *, seeds: int = 5, device: str = "auto", tell: Tell = pr
         raise ValueError(f"seeds is {seeds}; expected 1 or more")
     command = f"attnlib figures --seeds {seeds}"
     cache = data_root() / "cache" / "features"
-    return make_fig3(
+    tell("Figs. 1, 2, 4 and 5 from the element table and the code's layout, in English and Japanese")
+    written = save_patent_figures(out) + write_claim_chart(out)
+    return written + make_fig3(
         out,
         default_datasets(tell),
         Config(),

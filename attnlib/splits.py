@@ -99,6 +99,10 @@ class Split:
         try:
             unfinished.write_bytes(text.getvalue().encode("utf-8"))
             unfinished.replace(target)
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say which file it was
+                error.filename = str(target)
+            raise
         finally:
             unfinished.unlink(missing_ok=True)
 

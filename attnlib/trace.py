@@ -134,11 +134,11 @@ class Trace:
     def __init__(self) -> None:
         self._events: list[Event] = []
 
-    def __call__(self, event: Event) -> None:
-        self._events.append(event)
+    # No __len__: an empty trace must not be false, or "if listener" would leave it out.
 
-    def __len__(self) -> int:
-        return len(self._events)
+    def __call__(self, event: Event) -> None:
+        """Keep an event."""
+        self._events.append(event)
 
     @property
     def events(self) -> tuple[Event, ...]:

@@ -86,13 +86,6 @@ def test_upsample_keeps_a_constant_map_exactly(value: float, size: tuple[int, in
     assert (upsample(np.full((3, 5), value), size) == np.float32(value)).all()
 
 
-def test_upsample_clips_rounding_errors() -> None:
-    # Halfway between two float32 numbers, one bit too much in float64 would round up, out of range.
-    value = 1 + 2.0**-24
-    for side in range(4, 40):
-        assert upsample(np.full((3, 5), value), (side, side)).max() == np.float32(value)
-
-
 def test_upsample_batch_is_the_stack_of_single_maps() -> None:
     batch = np.random.default_rng(0).random((3, 15, 15))
     result = upsample(batch, (31, 40))

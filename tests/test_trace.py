@@ -204,12 +204,16 @@ def test_counts_of_literal_and_batched_traces_agree() -> None:
     assert check_units(batched.events) == []
 
 
+def test_an_empty_trace_is_not_false() -> None:
+    assert Trace()  # or "listener or nothing" would drop it
+
+
 def test_steps_leave_out_inference_events() -> None:
     trace = Trace()
     trace(Event(None, 11, (0,)))
     trace(Event("S101", 19))
     assert trace.steps() == ("S101",)
-    assert len(trace) == 2
+    assert len(trace.events) == 2
 
 
 def test_inference_path() -> None:
