@@ -1,4 +1,4 @@
-"""The experiment behind Fig. 3: the same model untrained, trained without and with the normal loss."""
+"""The experiment behind Fig. 3: one model untrained, trained without and with the normal loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from attnlib.training_data import prepare
 
 State = Literal["untrained", "before", "after"]
 STATES: tuple[State, ...] = ("untrained", "before", "after")
-"""``before`` is the model trained with W_normal = 0, ``after`` the one trained with the normal loss."""
+"""``before``: trained with W_normal = 0; ``after``: trained with the normal loss."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class BeforeAfter:
         return tuple(sorted({seed for _, seed in self.evaluations}))
 
     def box_iou(self) -> pd.DataFrame:
-        """One row for each state, seed and abnormal test image with a mask: columns state, seed, name, box_iou."""
+        """Box IoU of each abnormal test image with a mask: columns state, seed, name, box_iou."""
         rows = []
         for (state, seed), evaluation in self.evaluations.items():
             for sample, detection, mask in zip(
@@ -61,11 +61,14 @@ class BeforeAfter:
 
     def metrics(self) -> pd.DataFrame:
         """One row for each state and seed with all test metrics."""
-        rows = [{"state": state, "seed": seed, **e.metrics} for (state, seed), e in self.evaluations.items()]
+        rows = [
+            {"state": state, "seed": seed, **e.metrics}
+            for (state, seed), e in self.evaluations.items()
+        ]
         return pd.DataFrame(rows)
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Figures of each state: box IoU over all images and seeds, the other metrics as medians over the seeds."""
+        """Figures of each state: box IoU over all images and seeds, else medians over the seeds."""
         iou, metrics = self.box_iou(), self.metrics()
         found: dict[str, dict[str, Any]] = {}
         for state in STATES:
@@ -112,8 +115,11 @@ def _median(values: pd.Series[Any]) -> float | None:
 
 
 def in_memory(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The same samples with decoded pictures and masks, so that reading them again costs nothing."""
-    return tuple(replace(s, image=s.read_image(), mask=None if s.is_normal else s.read_mask()) for s in samples)
+    """The same samples with decoded pictures and masks: reading them again costs nothing."""
+    return tuple(
+        replace(s, image=s.read_image(), mask=None if s.is_normal else s.read_mask())
+        for s in samples
+    )
 
 
 def run_before_after(
@@ -125,7 +131,9 @@ def run_before_after(
     cache_dir: Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> BeforeAfter:
-    """Train and evaluate the three states for every seed; a seed decides split, initial parameters and minibatches.
+    """Train and evaluate the three states for every seed.
+
+    A seed decides the split, the initial parameters and the minibatches.
 
     Parameters
     ----------
@@ -147,7 +155,9 @@ def run_before_after(
     evaluations: dict[tuple[State, int], Evaluation] = {}
     for seed in seeds:
         split = make_split(loaded, seed=seed)
-        for state, evaluation in _one_seed(split, config.replace(seed=seed), device, cache_dir).items():
+        for state, evaluation in _one_seed(
+            split, config.replace(seed=seed), device, cache_dir
+        ).items():
             evaluations[state, seed] = evaluation
         if tell is not None:
             ap = evaluations["after", seed].metrics["pixel_ap"]
@@ -161,12 +171,16 @@ def _one_seed(
     found: dict[State, Evaluation] = {}
     for state in STATES:
         chosen = config.replace(normal_weight=0.0) if state == "before" else config
-        net = build_model(chosen, split.classes)  # the same initial parameters: they depend on the seed alone
+        net = build_model(
+            chosen, split.classes
+        )  # the same initial parameters: they depend on the seed alone
         data = prepare(net, split.train, split.val, chosen, cache_dir=cache_dir)
         if state != "untrained":
             TrainingDevice(net, data, chosen, device=device).train()
         threshold = fit_threshold(net, data, chosen)
-        found[state] = evaluate(InferenceDevice(net, threshold=threshold, device=device), split.test)
+        found[state] = evaluate(
+            InferenceDevice(net, threshold=threshold, device=device), split.test
+        )
     return found
 
 

@@ -278,8 +278,8 @@ def _render(picture: SeedPicture) -> RenderedSeed:
 
 def rendered_seeds(
     *,
-    n_normal: int = 60,
-    n_abnormal: int = 60,
+    n_normal: int = 120,
+    n_abnormal: int = 120,
     kinds: Sequence[Kind] = ("hole",),
     size: int = 240,
     seed: int = 0,
@@ -432,7 +432,7 @@ def load_dataset(
     Parameters
     ----------
     data : str or Path
-        ``seeds`` (60 normal seeds, 60 with an insect hole), ``seeds4`` (60 normal, 40 each of hole,
+        ``seeds`` (120 normal, 120 with an insect hole), ``seeds4`` (120 normal, 80 each of hole,
         crack, mould and chip), ``hazelnut``, ``elpv``, or the path of a folder in one of the
         layouts of :func:`attnlib.folders.read_folder`. A name wins over a folder so named: write
         ``./seeds`` for that.
@@ -457,7 +457,7 @@ def load_dataset(
 
     loaders: dict[str, Callable[[], Dataset]] = {
         "seeds": lambda: rendered_seeds(seed=seed, size=size),
-        "seeds4": lambda: rendered_seeds(n_abnormal=40, kinds=KINDS, seed=seed, size=size),
+        "seeds4": lambda: rendered_seeds(n_abnormal=80, kinds=KINDS, seed=seed, size=size),
         "hazelnut": lambda: hazelnut(root),
         "elpv": elpv,
     }

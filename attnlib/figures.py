@@ -11,6 +11,7 @@ import numpy as np
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from attnlib import plots
@@ -33,9 +34,10 @@ Tell = Callable[[str], None]
 
 
 def fig3(results: Sequence[BeforeAfter]) -> Figure:
-    """Fig. 3 of the patent, one row a data set: input 700, maps 800A and 800B on the attention grid, boxes, overlays.
+    """Fig. 3 of the patent, one row a data set: input 700, maps 800A and 800B, boxes, overlays.
 
-    The image of each row is the one whose box IoU after training is the median over all test images and seeds.
+    The image of each row is the one whose box IoU after training is the median over all test
+    images and seeds.
 
     Parameters
     ----------
@@ -45,22 +47,48 @@ def fig3(results: Sequence[BeforeAfter]) -> Figure:
     -------
     Figure
     """
-    columns = ["(A) input 700", "untrained", "(B) map 800A: before", "on the image", "(C) map 800B: after", "on the image"]
+    columns = [
+        "(A) input 700",
+        "untrained",
+        "(B) map 800A: before",
+        "on the image",
+        "(C) map 800B: after",
+        "on the image",
+    ]
     with plots.style():
         figure, axes = plt.subplots(
-            len(results), len(columns), figsize=(15, 2.5 * len(results) + 0.65), squeeze=False, layout="constrained"
+            len(results),
+            len(columns),
+            figsize=(15, 2.5 * len(results) + 0.65),
+            squeeze=False,
+            layout="constrained",
         )
         for row, result in zip(axes, results, strict=True):
             _fig3_row(row, result)
         for ax, title in zip(axes[0], columns, strict=True):
             ax.set_title(title, fontsize=13)
         handles = [
-            plt.Line2D([], [], color=plots.TRUE_COLOUR, linestyle="--", linewidth=2.2, label="820: ground truth, shown only"),
-            plt.Line2D([], [], color=plots.PREDICTED_COLOUR, linewidth=2.2, label="810A, 810B: from the map"),
+            Line2D(
+                [],
+                [],
+                color=plots.TRUE_COLOUR,
+                linestyle="--",
+                linewidth=2.2,
+                label="820: ground truth, shown only",
+            ),
+            Line2D(
+                [],
+                [],
+                color=plots.PREDICTED_COLOUR,
+                linewidth=2.2,
+                label="810A, 810B: from the map",
+            ),
         ]
         sources = "; ".join(dict.fromkeys(result.dataset.source for result in results))
         figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=11)
-        figure.text(0.995, 0.012, f"Images: {sources}", ha="right", va="bottom", fontsize=8, color="0.35")
+        figure.text(
+            0.995, 0.012, f"Images: {sources}", ha="right", va="bottom", fontsize=8, color="0.35"
+        )
     return figure
 
 
@@ -88,23 +116,46 @@ def _fig3_row(row: NDArray[Any], result: BeforeAfter) -> None:
 
 
 def spread_figure(results: Sequence[BeforeAfter]) -> Figure:
-    """What Fig. 3 shows for one image, for all test images and seeds: box IoU, pixel AP, A on normal and defect area."""
+    """What Fig. 3 shows for one image, for all test images and seeds.
+
+    Columns: box IoU of each image, pixel AP of each seed, mean of A on normal and on defect area.
+    """
     with plots.style():
-        figure, axes = plt.subplots(len(results), 3, figsize=(13, 3.3 * len(results)), squeeze=False)
+        figure, axes = plt.subplots(
+            len(results), 3, figsize=(13, 3.3 * len(results)), squeeze=False
+        )
         order = list(STATES)
-        colours = dict(zip(STATES, ("0.6", plots.ABNORMAL_COLOUR, plots.NORMAL_COLOUR), strict=True))
+        colours = dict(
+            zip(STATES, ("0.6", plots.ABNORMAL_COLOUR, plots.NORMAL_COLOUR), strict=True)
+        )
         for row, result in zip(axes, results, strict=True):
             iou, metrics = result.box_iou(), result.metrics()
             shared = {"order": order, "hue_order": order, "palette": colours, "legend": False}
-            sns.boxplot(iou, x="state", y="box_iou", hue="state", ax=row[0], fill=False, showfliers=False, width=0.5, **shared)
-            sns.stripplot(iou, x="state", y="box_iou", hue="state", ax=row[0], size=3.5, alpha=0.5, **shared)
-            sns.stripplot(metrics, x="state", y="pixel_ap", hue="state", ax=row[1], size=7, **shared)
+            sns.boxplot(
+                iou,
+                x="state",
+                y="box_iou",
+                hue="state",
+                ax=row[0],
+                fill=False,
+                showfliers=False,
+                width=0.5,
+                **shared,
+            )
+            sns.stripplot(
+                iou, x="state", y="box_iou", hue="state", ax=row[0], size=3.5, alpha=0.5, **shared
+            )
+            sns.stripplot(
+                metrics, x="state", y="pixel_ap", hue="state", ax=row[1], size=7, **shared
+            )
             row[0].set(ylabel="box IoU, each image and seed", xlabel="")
             row[1].set(ylabel="pixel AP, each seed", xlabel="")
             for ax in row[:2]:
                 ax.set_ylim(-0.03, 1.03)
             names = {"mean_attention_normal": "normal area", "mean_attention_defect": "defect area"}
-            long = metrics.melt(["state", "seed"], list(names), "area", "A").replace({"area": names})
+            long = metrics.melt(["state", "seed"], list(names), "area", "A").replace(
+                {"area": names}
+            )
             sns.pointplot(
                 long,
                 x="state",
@@ -125,23 +176,29 @@ def spread_figure(results: Sequence[BeforeAfter]) -> Figure:
 
 
 def fig3_record(results: Sequence[BeforeAfter], command: str) -> dict[str, Any]:
-    """The numbers behind Fig. 3: for each data set and state the medians, and how they came about."""
+    """The numbers behind Fig. 3: medians for each data set and state, and how they came about."""
     record: dict[str, Any] = {}
     for result in results:
         seed, sample = result.example()
-        chosen = result.box_iou().query("state == 'after' and seed == @seed and name == @sample.name")
+        chosen = result.box_iou().query(
+            "state == 'after' and seed == @seed and name == @sample.name"
+        )
         record[_key(result.dataset)] = {
             **result.summary(),
-            "example": {"seed": seed, "image": sample.name, "box_iou_after": float(chosen["box_iou"].iloc[0])},
+            "example": {
+                "seed": seed,
+                "image": sample.name,
+                "box_iou_after": float(chosen["box_iou"].iloc[0]),
+            },
             "images": result.dataset.source,
             "config": result.config.to_dict(),
         }
     record["command"] = command
     record["versions"] = versions()
     record["rule"] = (
-        "Medians over the seeds; box IoU over all abnormal test images and seeds: one box around all predicted area "
-        "against one box around all true area. The threshold is fixed without test images. The example has the "
-        "median box IoU after training."
+        "Medians over the seeds; box IoU over all abnormal test images and seeds: one box around "
+        "all predicted area against one box around all true area. The threshold is fixed without "
+        "test images. The example has the median box IoU after training."
     )
     return record
 
@@ -157,7 +214,7 @@ def make_fig3(
     command: str = "attnlib figures",
     tell: Tell = print,
 ) -> list[Path]:
-    """Run the before/after experiment and write ``fig3.png``, ``fig3.svg``, ``fig3.json``, ``fig3_spread`` and its CSV.
+    """Run the before/after experiment; write ``fig3`` (PNG, SVG, JSON), ``fig3_spread`` and CSVs.
 
     Returns
     -------
@@ -166,9 +223,17 @@ def make_fig3(
     """
     results = []
     for dataset in datasets:
-        tell(f"{_nice_name(dataset.name)}: training {len(list(seeds))} seeds without and with the normal loss")
+        name, count = _nice_name(dataset.name), len(list(seeds))
+        tell(f"{name}: {count} seeds, each without and with the normal loss")
         results.append(
-            run_before_after(dataset, config, seeds=seeds, device=device, cache_dir=cache_dir, tell=lambda s: tell(f"  {s}"))
+            run_before_after(
+                dataset,
+                config,
+                seeds=seeds,
+                device=device,
+                cache_dir=cache_dir,
+                tell=lambda s: tell(f"  {s}"),
+            )
         )
     out.mkdir(parents=True, exist_ok=True)
     written = plots.save_figure(fig3(results), out / "fig3")
@@ -188,7 +253,7 @@ def default_datasets(tell: Tell = print) -> list[Dataset]:
         found.append(hazelnut())
     except DownloadError as error:
         tell(f"Without the hazelnuts, with rendered seeds alone: {error}")
-    found.append(rendered_seeds(n_normal=120, n_abnormal=120))
+    found.append(rendered_seeds())
     return found
 
 
@@ -214,7 +279,9 @@ def make_all(out: Path, *, seeds: int = 5, device: str = "auto", tell: Tell = pr
         raise ValueError(f"seeds is {seeds}; expected 1 or more")
     command = f"attnlib figures --seeds {seeds}"
     cache = data_root() / "cache" / "features"
-    tell("Figs. 1, 2, 4 and 5 from the element table and the code's layout, in English and Japanese")
+    tell(
+        "Figs. 1, 2, 4 and 5 from the element table and the code's layout, in English and Japanese"
+    )
     written = save_patent_figures(out) + write_claim_chart(out)
     return written + make_fig3(
         out,
@@ -236,11 +303,19 @@ def _key(dataset: Dataset) -> str:
     return {"seeds": "rendered_seeds"}.get(dataset.name, dataset.name)
 
 
-def gallery(images: Sequence[NDArray[np.uint8]], titles: Sequence[str], *, columns: int = 6, side: float = 2.0) -> Figure:
+def gallery(
+    images: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str],
+    *,
+    columns: int = 6,
+    side: float = 2.0,
+) -> Figure:
     """A grid of images with titles."""
     rows = -(-len(images) // columns)
     with plots.style():
-        figure, axes = plt.subplots(rows, columns, figsize=(side * columns, (side + 0.25) * rows), squeeze=False)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(side * columns, (side + 0.25) * rows), squeeze=False
+        )
         for ax in axes.flat:
             ax.axis("off")
         for ax, image, title in zip(axes.flat, images, titles, strict=False):

@@ -1,20 +1,21 @@
 """One look for every picture of the course: style, overlays, attention maps, boxes.
 
-Colours are those of Okabe and Ito, which stay apart for colour-blind readers. Attention maps are drawn in greyscale
-on the grid they were computed on, white = defect, as in the patent.
+Colours are those of Okabe and Ito, which stay apart for colour-blind readers. Attention maps are
+drawn in greyscale on the grid they were computed on, white = defect, as in the patent.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -22,6 +23,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from attnlib.boxes import BoxTuple, upsample
+from attnlib.runs import write_whole
 
 TRUE_COLOUR = "#009E73"  # bluish green: ground truth, box 820
 PREDICTED_COLOUR = "#D55E00"  # vermilion: prediction, boxes 810
@@ -30,13 +32,13 @@ ABNORMAL_COLOUR = "#E69F00"  # orange
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 HEAT = "inferno"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.labelsize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.prop_cycle": cycler(color=PALETTE),
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "savefig.bbox": "tight",
@@ -60,33 +62,48 @@ def use_style() -> None:
 
 
 def show_image(ax: Axes, image: NDArray[np.uint8], title: str = "") -> None:
-    """An image (H, W, 3) without ticks."""
+    """Show an image (H, W, 3) without ticks."""
     ax.imshow(image)
     _bare(ax, title)
 
 
-def show_map(ax: Axes, attention_map: ArrayLike, size: tuple[int, int], title: str = "") -> AxesImage:
-    """An attention map (h, w) in greyscale, 0 black and 1 white, in the coordinates of an image of `size` (H, W).
+def show_map(
+    ax: Axes, attention_map: ArrayLike, size: tuple[int, int], title: str = ""
+) -> AxesImage:
+    """An attention map (h, w) in greyscale, 0 black to 1 white, in the pixels of an image (H, W).
 
     Each cell of the grid stays visible as a square, as in Fig. 3 of the patent.
     """
     h, w = size
-    shown = ax.imshow(np.asarray(attention_map), cmap="gray", vmin=0, vmax=1, extent=(-0.5, w - 0.5, h - 0.5, -0.5))
+    shown = ax.imshow(
+        np.asarray(attention_map),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(-0.5, w - 0.5, h - 0.5, -0.5),
+    )
     ax.set_aspect("equal")
     _bare(ax, title)
     return shown
 
 
 def show_overlay(
-    ax: Axes, image: NDArray[np.uint8], attention_map: ArrayLike, title: str = "", *, strength: float = 0.6
+    ax: Axes,
+    image: NDArray[np.uint8],
+    attention_map: ArrayLike,
+    title: str = "",
+    *,
+    strength: float = 0.6,
 ) -> None:
-    """The image in grey with the attention map as heat upon it; where A is 0 the image is left as it is."""
+    """The image in grey with the attention map as heat upon it; untouched where A is 0."""
     ax.imshow(overlay(image, attention_map, strength=strength))
     _bare(ax, title)
 
 
-def overlay(image: NDArray[np.uint8], attention_map: ArrayLike, *, strength: float = 0.6) -> NDArray[np.uint8]:
-    """Image (H, W, 3) and map (h, w) in [0, 1] -> picture (H, W, 3): grey image, heat where A is high."""
+def overlay(
+    image: NDArray[np.uint8], attention_map: ArrayLike, *, strength: float = 0.6
+) -> NDArray[np.uint8]:
+    """Image (H, W, 3), map (h, w) in [0, 1] -> (H, W, 3): grey, with heat where A is high."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; expected a value from 0 to 1")
     full = np.clip(upsample(np.asarray(attention_map, np.float32), image.shape[:2]), 0, 1)
@@ -97,16 +114,30 @@ def overlay(image: NDArray[np.uint8], attention_map: ArrayLike, *, strength: flo
 
 
 def draw_box(
-    ax: Axes, box: BoxTuple | Sequence[float] | None, *, colour: str, label: str = "", dashed: bool = False
+    ax: Axes,
+    box: BoxTuple | Sequence[float] | None,
+    *,
+    colour: str,
+    label: str = "",
+    dashed: bool = False,
 ) -> None:
-    """A box (x0, y0, x1, y1) in pixels, half-open, with a small label at its upper left corner; None draws nothing."""
+    """A box (x0, y0, x1, y1) in pixels, labelled at its upper left corner; None draws nothing."""
     if box is None:
         return
     x0, y0, x1, y1 = box
     line = "--" if dashed else "-"
     corner = (x0 - 0.5, y0 - 0.5)  # pixel centres lie on whole numbers
     ax.add_patch(
-        Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=2.4, linestyle=line, clip_on=False)
+        Rectangle(
+            corner,
+            x1 - x0,
+            y1 - y0,
+            fill=False,
+            edgecolor=colour,
+            linewidth=2.4,
+            linestyle=line,
+            clip_on=False,
+        )
     )
     if label:
         low, high = sorted(ax.get_ylim())
@@ -123,18 +154,19 @@ def draw_box(
 
 
 def save_figure(figure: Figure, path: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write a figure in several formats, each file whole or not at all; `path` has no suffix. Returns the files."""
+    """Write a figure in several formats, each file whole or not at all; `path` has no suffix.
+
+    Returns the files and closes the figure.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in formats:
         target = path.with_name(f"{path.name}.{kind}")
-        partial = target.with_name(f".{target.name}.part")
-        extra = {"metadata": {"Date": None}} if kind == "svg" else {}
-        try:
-            figure.savefig(partial, format=kind, **extra)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        options: dict[str, Any] = {"format": kind}
+        if kind == "svg":
+            options["metadata"] = {"Date": None}  # the same picture gives the same file
+        with style():  # resolution and hash salt count when the file is written
+            write_whole(target, partial(figure.savefig, **options))
         written.append(target)
     plt.close(figure)
     return written

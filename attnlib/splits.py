@@ -35,6 +35,7 @@ NORMAL_NAMES = frozenset({"good", "normal", "ok"})
 
 _PARTS: tuple[Part, ...] = get_args(Part)
 _COLUMNS = ("path", "label", "split")
+_MIN_TO_VALIDATE = {True: 3, False: 10}  # training images of a normal class, of a defect class
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +158,10 @@ def make_split(
         Share of each ``test/<defect>`` folder that trains, for classes without abnormal training
         images of their own; where a class has its own, no test image moves. In [0, 1].
     val_share : float
-        Share of each class's training images that validates instead, in [0, 1): at least one of
-        three or more, none of fewer. Only where the class has no validation images; not at all
-        where a ``split.csv`` names some.
+        Share of each class's training images that validates instead, in [0, 1): at least one of 3
+        or more normal images and of 10 or more of a defect, none of fewer, since normal images
+        suffice to fix a threshold and few abnormal ones are better spent on training. Only where
+        the class has no validation images; not at all where a ``split.csv`` names some.
     test_share : float
         Share of each class, normal ones included, that tests where the data set fixes no parts. In
         [0, 1].
@@ -180,9 +182,9 @@ def make_split(
     Examples
     --------
     >>> from attnlib.datasets import rendered_seeds
-    >>> split = make_split(rendered_seeds(n_normal=20, n_abnormal=10), seed=1)
+    >>> split = make_split(rendered_seeds(n_normal=20, n_abnormal=20), seed=1)
     >>> split.summary().loc["hole"].tolist(), split.rule
-    ([4, 1, 5, 10], '50% of each class tests; 20% of the training images validate; seed 1')
+    ([8, 2, 10, 20], '50% of each class tests; 20% of the training images validate; seed 1')
     """
     _check_arguments(seed, abnormal_train_share, val_share, test_share)
     chosen: dict[Part, list[Sample]] = {part: [] for part in _PARTS}
@@ -203,7 +205,8 @@ def make_split(
         elif class_name != NORMAL and not train and dataset.split_file is None:
             moved = True
             train, test = _draw(test, abnormal_train_share, rng, one=True)
-        if not val and not named_val and len(train) >= 3 and val_share > 0:
+        enough = _MIN_TO_VALIDATE[class_name == NORMAL]
+        if not val and not named_val and len(train) >= enough and val_share > 0:
             drawn = True
             val, train = _draw(train, val_share, rng, one=True)
         for part, samples in zip(_PARTS, (train, val, test), strict=True):

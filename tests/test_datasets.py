@@ -237,8 +237,8 @@ def test_elpv_needs_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_load_by_name_or_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, four = load_dataset("seeds", size=32, seed=7), load_dataset("seeds4")
-    assert one.classes == ("hole",) and one.summary()["total"].tolist() == [60, 60]
-    assert four.summary()["total"].tolist() == [60, 40, 40, 40, 40]
+    assert one.classes == ("hole",) and one.summary()["total"].tolist() == [120, 120]
+    assert four.summary()["total"].tolist() == [120, 80, 80, 80, 80]
     assert one.samples[0].read_image().shape == (32, 32, 3)
     for class_name in ("good", "crack"):
         (tmp_path / "seeds" / class_name).mkdir(parents=True)

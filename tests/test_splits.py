@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def table(split: Split) -> dict[str, list[int]]:
 
 def test_train_and_test_folders() -> None:
     split = make_split(dataset(MVTEC))
-    assert table(split) == {NORMAL: [16, 4, 6], "crack": [4, 1, 5], "hole": [3, 1, 3]}
+    assert table(split) == {NORMAL: [16, 4, 6], "crack": [5, 0, 5], "hole": [4, 0, 3]}
     assert split.classes == ("crack", "hole") and split.seed == 0
     assert "50% of each test/<defect> trains" in split.rule and "\n" not in split.rule
     normal_test = [sample.name for sample in split.test if sample.is_normal]
@@ -64,7 +65,14 @@ def test_own_abnormal_training_images_keep_the_test_part() -> None:
     split = make_split(data, abnormal_train_share=0.9)
     assert {sample.part for sample in split.test} == {"test"} and len(split.test) == 7
     assert {sample.part for sample in (*split.train, *split.val)} == {"train"}
-    assert table(split)["defect"] == [4, 1, 3]
+    assert table(split)["defect"] == [5, 0, 3]
+
+
+def test_a_defect_class_validates_from_ten_training_images_on() -> None:
+    few, enough = (
+        make_split(dataset({(NORMAL, "train"): 9, ("crack", "train"): n})) for n in (9, 10)
+    )
+    assert table(few)["crack"] == [9, 0, 0] and table(enough)["crack"] == [8, 2, 0]
 
 
 def test_open_data_sets_are_halved() -> None:
@@ -78,10 +86,10 @@ def test_open_data_sets_are_halved() -> None:
 def test_a_validation_part_of_the_data_set_stays() -> None:
     data = dataset({**MVTEC, (NORMAL, "val"): 5})
     split = make_split(data)
-    assert table(split)[NORMAL] == [20, 5, 6] and table(split)["crack"] == [4, 1, 5]
+    assert table(split)[NORMAL] == [20, 5, 6] and table(split)["crack"] == [5, 0, 5]
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, [0, 0, 4]), (1.0, [3, 1, 0])])
+@pytest.mark.parametrize(("share", "expected"), [(0.0, [0, 0, 4]), (1.0, [4, 0, 0])])
 def test_shares_at_their_ends(share: float, expected: list[int]) -> None:
     counts = {**MVTEC, ("dent", "train"): 2, ("crack", "test"): 4}
     split = make_split(dataset(counts), abnormal_train_share=share)  # type: ignore[arg-type]
@@ -210,10 +218,10 @@ def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     before = (tmp_path / "split.csv").read_bytes()
 
     def fail(*_: Any) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"disk full.*split\.csv"):
         make_split(dataset(MVTEC), seed=9).save(tmp_path / "split.csv")
     assert (tmp_path / "split.csv").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1

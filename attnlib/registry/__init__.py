@@ -1,0 +1,1 @@
+"""Hashes of the files that `attnlib.download` fetches."""
