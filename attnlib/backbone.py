@@ -119,6 +119,8 @@ class Backbone(nn.Module):
                 f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats in "
                 "[0, 1] of shape (b, 3, H, W)"
             )
+        if self.body.training:  # copy.deepcopy of a traced network switches it to training mode
+            self.body.eval()
         outputs = self.body((images - self.image_mean) / self.image_std)
         return torch.cat([to_grid(outputs[level], self.grid_size) for level in self.levels], dim=1)
 
@@ -195,8 +197,7 @@ class Backbone(nn.Module):
 
     def train(self, mode: bool = True) -> Backbone:
         """As in PyTorch, but the body's batch normalisation and dropout stay in evaluation mode."""
-        super().train(mode)
-        self.body.eval()
+        self.training = mode  # the body is not told: it was put in evaluation mode once
         return self
 
     def _probe(self) -> tuple[int, ...]:
@@ -310,7 +311,7 @@ def _cut(network: nn.Module, levels: tuple[str, ...]) -> nn.Module:
             f"the backbone cannot be cut at {', '.join(levels)}: {error}. Choose a network whose "
             "forward does not branch on tensor values and runs through these modules"
         ) from error
-    return cut
+    return cut.eval()
 
 
 def _check_sizes(grid_size: tuple[int, int], input_size: int) -> None:

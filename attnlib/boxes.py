@@ -20,8 +20,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 
 BoxTuple = tuple[float, float, float, float]
 Kind = Literal["fixed", "quantile", "otsu", "max_fraction"]
@@ -247,7 +247,7 @@ def upsample(attention_map: ArrayLike, size: tuple[int, int]) -> NDArray[np.floa
     """Resize maps bilinearly, pixel centres aligned (half-pixel convention, borders repeated).
 
     The result equals PyTorch's ``interpolate(mode="bilinear", align_corners=False)``. Bilinear
-    resizing is separable, so it is two small matrix products, one along each axis.
+    resizing is separable: first along the rows, then along the columns.
 
     Parameters
     ----------
@@ -276,13 +276,11 @@ def upsample(attention_map: ArrayLike, size: tuple[int, int]) -> NDArray[np.floa
     height, width = _check_size(size)
     if maps.shape[-2:] == (height, width):
         return maps.astype(np.float32)
-    rows = _interpolation_matrix(maps.shape[-2], height)
-    columns = _interpolation_matrix(maps.shape[-1], width)
+    rows, columns = _Axis.between(maps.shape[-2], height), _Axis.between(maps.shape[-1], width)
     batch = maps.reshape(-1, *maps.shape[-2:])
     result = np.empty((len(batch), height, width), dtype=np.float32)
     for target, source in zip(result, batch, strict=True):
-        # A guard: how a product rounds depends on the BLAS; no pixel may pass its map's maximum.
-        target[:] = np.clip(rows @ source @ columns.T, source.min(), source.max())
+        target[:] = _interpolate(source, rows, columns)
     return result if maps.ndim == 3 else result[0]
 
 
@@ -339,15 +337,24 @@ def map_to_boxes(
         raise ValueError(f"min_area is a share of the image, in [0, 1); got {min_area}")
     if connectivity not in (1, 2):
         raise ValueError(f"connectivity must be 1 or 2, got {connectivity!r}")
-    upsampled, mask = _upsample_and_threshold(attention_map, size, threshold)
-    labels = label(mask, connectivity=connectivity)  # type: ignore[no-untyped-call,unused-ignore]
-    regions = regionprops(labels, upsampled)  # type: ignore[no-untyped-call,unused-ignore]
+    area = _area_above(attention_map, size, threshold)
+    if not area.mask.any():
+        return []
+    labels, _ = ndimage.label(area.mask, ndimage.generate_binary_structure(2, connectivity))
     found: list[tuple[int, Box]] = []
-    for region in regions:
-        if region.area < min_area * mask.size:
+    for number, where in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[where] == number
+        pixels = int(np.count_nonzero(inside))
+        if pixels < min_area * area.of_pixels:
             continue
-        y0, x0, y1, x1 = (int(edge) for edge in region.bbox)
-        found.append((int(region.area), Box(x0, y0, x1, y1, float(region.intensity_max))))
+        rows, columns = where
+        edges = (
+            area.left + columns.start,
+            area.top + rows.start,
+            area.left + columns.stop,
+            area.top + rows.stop,
+        )
+        found.append((pixels, Box(*edges, score=float(area.values[where][inside].max()))))
     if components == "largest":
         found = sorted(found, key=lambda item: (-item[0], -item[1].score))[:1]
     found.sort(key=lambda item: (-item[1].score, -item[0], item[1].y0, item[1].x0))
@@ -370,8 +377,14 @@ def box_from_map(
     >>> box_from_map(np.eye(4), None, 0.5)
     (0, 0, 4, 4)
     """
-    _, mask = _upsample_and_threshold(attention_map, size, threshold)
-    return mask_to_box(mask)
+    area = _area_above(attention_map, size, threshold)
+    if not area.mask.size:
+        return None
+    inner = mask_to_box(area.mask)
+    if inner is None:
+        return None
+    x0, y0, x1, y1 = inner
+    return (area.left + x0, area.top + y0, area.left + x1, area.top + y1)
 
 
 def mask_to_box(mask: ArrayLike) -> BoxTuple | None:
@@ -429,10 +442,35 @@ def scale_box(
     return (x0 * w_to / w_from, y0 * h_to / h_from, x1 * w_to / w_from, y1 * h_to / h_from)
 
 
-def _upsample_and_threshold(
+@dataclass(frozen=True, eq=False)
+class _Area:
+    """The part of an upsampled map that holds everything above a threshold.
+
+    Attributes
+    ----------
+    values, mask : float32 and bool arrays, shape (h, w)
+        The part, and where it lies strictly above; empty where nothing can.
+    top, left : int
+        Where the part begins.
+    of_pixels : int
+        Pixels of the whole map.
+    """
+
+    values: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    top: int
+    left: int
+    of_pixels: int
+
+
+def _area_above(
     attention_map: ArrayLike, size: tuple[int, int] | None, threshold: float | ThresholdRule
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the map at image size and where it lies strictly above the threshold."""
+) -> _Area:
+    """Upsample a map where it can exceed the threshold, and compare it there.
+
+    A pixel lies between four cells of the grid, so it cannot exceed the threshold unless one of
+    them does. Most maps have few such cells or none, and most pixels are never computed.
+    """
     values = _check_map(attention_map, "attention_map")
     if values.ndim != 2:
         raise ValueError(f"attention_map must have shape (h, w), got {values.shape}")
@@ -440,21 +478,63 @@ def _upsample_and_threshold(
         threshold = threshold.threshold(values)
     if not math.isfinite(threshold):
         raise ValueError(f"threshold must be finite, got {threshold}")
-    upsampled = upsample(values, values.shape if size is None else size)
+    height, width = _check_size(values.shape if size is None else size)
     # Both sides rounded alike: a map that equals the threshold must not pass by a rounding error.
-    return upsampled, upsampled > np.float32(threshold)
+    limit = np.float32(threshold)
+    high = values > float(limit)
+    rows = _Axis.between(values.shape[0], height)
+    columns = _Axis.between(values.shape[1], width)
+    top, bottom = rows.reach(np.any(high, axis=1))
+    left, right = columns.reach(np.any(high, axis=0))
+    part = _interpolate(values, rows.cut(top, bottom), columns.cut(left, right))
+    return _Area(part, part > limit, top, left, height * width)
 
 
-def _interpolation_matrix(n_in: int, n_out: int) -> NDArray[np.float64]:
-    """Return the (n_out, n_in) weights of linear interpolation between pixel centres."""
-    centres = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
-    left = np.floor(centres).astype(int)
-    right = np.minimum(left + 1, n_in - 1)
-    weights = np.zeros((n_out, n_in))
-    rows = np.arange(n_out)
-    weights[rows, left] = 1 - (centres - left)
-    weights[rows, right] += centres - left  # at the border left == right and the weights add up
-    return weights
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Between which two cells each pixel centre of one axis lies, and how far from the first."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    share: NDArray[np.float64]
+
+    @classmethod
+    def between(cls, n_cells: int, n_pixels: int) -> _Axis:
+        centres = (np.arange(n_pixels) + 0.5) * (n_cells / n_pixels) - 0.5
+        centres = np.clip(centres, 0, n_cells - 1)
+        first = centres.astype(np.intp)
+        return cls(first, np.minimum(first + 1, n_cells - 1), centres - first)
+
+    def reach(self, cells: NDArray[np.bool_]) -> tuple[int, int]:
+        """First pixel that any of the marked cells touches, and the one after the last."""
+        touched = np.flatnonzero(cells[self.first] | cells[self.second])
+        return (int(touched[0]), int(touched[-1]) + 1) if touched.size else (0, 0)
+
+    def cut(self, start: int, stop: int) -> _Axis:
+        """The pixels from `start` to before `stop`."""
+        return _Axis(self.first[start:stop], self.second[start:stop], self.share[start:stop])
+
+
+def _interpolate(values: NDArray[np.float64], rows: _Axis, columns: _Axis) -> NDArray[np.float32]:
+    """Bilinear values at the pixels of two axes; each pixel by itself, whatever the others are."""
+    low, high = values.min(), values.max()
+    wide = values.take(columns.first, axis=1)  # (h, W), still few rows
+    wide += (values.take(columns.second, axis=1) - wide) * columns.share
+    result = np.empty((len(rows.share), len(columns.share)), np.float32)
+    step = max(1, _BLOCK // max(1, wide.shape[1]))
+    for top in range(0, len(result), step):  # a few rows at a time stay in the processor's cache
+        some = rows.cut(top, top + step)
+        start = wide.take(some.first, axis=0)
+        block = wide.take(some.second, axis=0)
+        block -= start
+        block *= some.share[:, None]
+        block += start
+        # A guard against rounding: no pixel may pass its map's extremes.
+        result[top : top + step] = np.clip(block, low, high, out=block)
+    return result
+
+
+_BLOCK = 16_384  # pixels at once
 
 
 def _pooled_values(maps: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,21 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` so that a kill at any moment leaves the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()  # so that a full disk is the usual OSError
+    torch.save(state, content)
     partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -61,14 +71,27 @@ def load(path: Path) -> dict[str, Any]:
             f"{path.name} is damaged or holds more than tensors and plain values "
             f"({type(error).__name__}); delete it to train from the start"
         ) from error
-    fits = isinstance(state, dict) and all(
-        isinstance(state.get(name), kind) for name, kind in _FIELDS.items()
-    )
-    if not fits or state["step"] < 0 or state["sums"].shape != (5,) or len(state["best"]) != 2:
+    if not isinstance(state, dict) or not _has_all_parts(state):
         raise CheckpointError(
             f"{path.name} is not a checkpoint of attnlib; delete it or choose another run folder"
         )
     return dict(state)
+
+
+def _has_all_parts(state: dict[str, Any]) -> bool:
+    """Whether every part is there and of its kind."""
+    if not all(isinstance(state.get(name), kind) for name, kind in _FIELDS.items()):
+        return False
+    best = state["best"]
+    return (
+        state["step"] >= 0
+        and state["sums"].shape == (5,)
+        and len(best) == 2
+        and isinstance(best[0], float)
+        and isinstance(best[1], int)
+        and all(isinstance(row, dict) for row in state["rows"])
+        and all(isinstance(maps, Tensor) for maps in state["recorded"])
+    )
 
 
 def check_same_run(state: dict[str, Any], config: dict[str, Any], data: str, run_dir: Path) -> None:
@@ -82,7 +105,7 @@ def check_same_run(state: dict[str, Any], config: dict[str, Any], data: str, run
     changed = [name for name, value in config.items() if state["config"].get(name) != value]
     if changed:
         was = ", ".join(
-            f"{name} {state['config'].get(name)!r} -> {config[name]!r}" for name in changed
+            f"{name} {state['config'].get(name)!r} -> {config[name]!r}" for name in changed[:3]
         )
         raise CheckpointError(
             f"{run_dir} holds an unfinished or finished training with other settings ({was}); "

@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,6 +54,23 @@ class PartName(StrEnum):
     train = "train"
 
 
+class RuntimeName(StrEnum):
+    """What carries out the model at inference."""
+
+    auto = "auto"
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
+class FormatName(StrEnum):
+    """Formats of ``attnlib export``."""
+
+    onnx = "onnx"
+    openvino = "openvino"
+    torch = "torch"
+
+
 DEVICE = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU where there is one.")]
 PROGRESS = Annotated[
     bool | None,
@@ -83,7 +101,7 @@ def attnlib(
         ),
     ] = False,
 ) -> None:
-    r"""Find defects in images with a model that learned from image labels alone.
+    """Find defects in images with a model that learned from image labels alone.
 
     \b
     First steps, without any images of your own:
@@ -93,7 +111,7 @@ def attnlib(
       attnlib train --data my_images --out runs/mine
       attnlib infer --run runs/mine new_images --out found
     "attnlib COMMAND --help" says more about a command.
-    """
+    """  # noqa: D301
     context.obj = debug
 
 
@@ -109,18 +127,18 @@ def data(
     seed: Annotated[int, typer.Option(help="Decides the rendered seeds.")] = 0,
     progress: PROGRESS = None,
 ) -> None:
-    r"""Get a data set ready and count its images.
+    """Get a data set ready and count its images.
 
     \b
     hazelnut  51 photographs, fetched (6 MB) and checked
-    seeds     120 rendered seeds, half of them with an insect hole, written as PNG files
-    seeds4    220 rendered seeds with four kinds of defects, written as PNG files
+    seeds     240 rendered seeds, half of them with an insect hole, written as PNG files
+    seeds4    440 rendered seeds with four kinds of defects, written as PNG files
     elpv      2,624 solar cells; come with: pip install elpv-dataset
     \b
     Examples:
       attnlib data hazelnut
       attnlib data seeds --root my_data
-    """
+    """  # noqa: D301
     with _clean_errors(context):
         from attnlib.datasets import load_dataset
         from attnlib.download import data_root
@@ -130,7 +148,9 @@ def data(
         dataset = load_dataset(name.value, root=root, seed=seed, size=size)
         if name in (DataName.seeds, DataName.seeds4):
             target = (root or data_root()) / name.value
-            dataset = read_folder(write_folder(dataset, target, progress=_bars(progress)))
+            drawn = dataset
+            dataset = read_folder(write_folder(drawn, target, progress=_bars(progress)))
+            dataset = replace(dataset, source=drawn.source)
         typer.echo(dataset.source)
         typer.echo(dataset.summary().to_string())
         if dataset.root is not None:
@@ -166,7 +186,7 @@ def train(
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 50,
     progress: PROGRESS = None,
 ) -> None:
-    r"""Train a model on normal and abnormal images, without masks.
+    """Train a model on normal and abnormal images, without masks.
 
     A training that was stopped goes on with the same command. On several processors or GPUs:
     torchrun --nproc-per-node 2 -m attnlib train ...
@@ -180,7 +200,7 @@ def train(
     Examples:
       attnlib train --data hazelnut --out runs/hazelnut
       attnlib train --data my_images --out runs/mine --normal-weight 5 --seed 1
-    """
+    """  # noqa: D301
     with _clean_errors(context, "; the same command goes on from the last checkpoint"):
         from attnlib import distributed
         from attnlib.experiment import train_run
@@ -217,8 +237,11 @@ def evaluate(
     root: ROOT = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: DEVICE = "auto",
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="What to compute with; all but torch need an export.")
+    ] = RuntimeName.torch,
 ) -> None:
-    r"""Score a run on images that it was not trained on.
+    """Score a run on images that it was not trained on.
 
     The images of each part are those that the run's split.csv names. Scores of the test part also
     land in the run's metrics.json. A score that needs masks is empty where there are none.
@@ -227,9 +250,10 @@ def evaluate(
     Examples:
       attnlib evaluate --run runs/hazelnut
       attnlib evaluate --run runs/hazelnut --split val --json
-    """
+    """  # noqa: D301
     with _clean_errors(context):
         from attnlib.experiment import evaluate_run
+        from attnlib.inference import InferenceDevice
         from attnlib.runs import SPLIT, Run
         from attnlib.splits import Split
 
@@ -239,7 +263,8 @@ def evaluate(
         if not samples:
             raise ValueError(f"the {split.value} part of {_shown(run / SPLIT)} has no images")
         target = run if split is PartName.test else None
-        metrics = evaluate_run(loaded, samples, out=target, device=device).metrics
+        used = InferenceDevice.load(run, device=device, runtime=runtime.value)
+        metrics = evaluate_run(loaded, samples, out=target, inference=used).metrics
         if as_json:
             record = {**metrics, "seed": loaded.config.seed, "split": split.value}
             typer.echo(json.dumps({**record, "data": dataset.name}, allow_nan=False))
@@ -264,9 +289,13 @@ def infer(
         bool, typer.Option("--overlays/--no-overlays", help="Draw a picture for each image.")
     ] = True,
     device: DEVICE = "auto",
+    runtime: Annotated[
+        RuntimeName,
+        typer.Option(help="What to compute with; auto: an exported file of the run if there is."),
+    ] = RuntimeName.auto,
     progress: PROGRESS = None,
 ) -> None:
-    r"""Look for defects in images: where they are and what they are.
+    """Look for defects in images: where they are and what they are.
 
     Writes detections.json, detections.csv (one row a box) and overlays/ with one picture an image:
     blue where the attention is high, a yellow frame around each find. Boxes are in pixels of the
@@ -275,13 +304,13 @@ def infer(
     \b
     Example:
       attnlib infer --run runs/hazelnut new_images --out found
-    """
+    """  # noqa: D301
     with _clean_errors(context):
         from attnlib.detect_files import detect_files, find_images
         from attnlib.inference import InferenceDevice
 
         files = find_images(paths, leave_out=out)
-        loaded = InferenceDevice.load(run, device=device)
+        loaded = InferenceDevice.load(run, device=device, runtime=runtime.value)
         records = detect_files(loaded, files, out, overlays=overlays, progress=_bars(progress))
         failed = [record for record in records if "error" in record]
         abnormal = sum(bool(record.get("abnormal")) for record in records)
@@ -294,25 +323,69 @@ def infer(
 
 
 @app.command()
+def export(
+    context: typer.Context,
+    run: Annotated[Path, typer.Option(help="Run folder, made by: attnlib train.")],
+    format_name: Annotated[
+        FormatName, typer.Option("--format", help="onnx: for ONNX Runtime and many others.")
+    ] = FormatName.onnx,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. [default: in the run folder]")
+    ] = None,
+) -> None:
+    """Write a run as one file for other programs: picture in, attention map and class out.
+
+    In the run folder, "attnlib infer" finds the file by itself and is faster with it.
+
+    \b
+    Examples:
+      attnlib export --run runs/hazelnut
+      attnlib export --run runs/hazelnut --format openvino --out factory/model.xml
+    """  # noqa: D301
+    with _clean_errors(context):
+        from attnlib.export import export_run
+
+        typer.echo(f"exported to {_shown(export_run(run, format_name.value, out))}")
+
+
+@app.command()
 def figures(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
     data: Annotated[
-        list[str] | None, typer.Option(help="hazelnut or seeds; may be repeated. [default: both]")
+        list[str] | None,
+        typer.Option(help="A data set or folder for the figure before/after; may be repeated."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings behind each number.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings behind each number.")] = 5,
+    device: DEVICE = "auto",
 ) -> None:
-    r"""Make the figures of the course: before and after, on seeds and on hazelnuts.
+    """Make the figures of the course: before and after, on seeds and on hazelnuts.
+
+    With --data only the figure before/after, on data sets of your choice; they need masks.
 
     \b
-    Example:
-      attnlib figures --data seeds --seeds 1 --out my_figures
-    """
+    Examples:
+      attnlib figures
+      attnlib figures --data seeds4 --seeds 1 --out my_figures
+    """  # noqa: D301
     with _clean_errors(context):
-        from attnlib.figures import make_all
+        from attnlib.config import Config
+        from attnlib.figures import make_all, make_fig3
 
-        options: dict[str, Any] = {"data": data, "seeds": seeds}
-        make_all(out, **{name: value for name, value in options.items() if value is not None})
+        if not data:
+            make_all(out, seeds=seeds, device=device)
+        else:
+            command = " ".join(("attnlib figures", *(f"--data {name}" for name in data)))
+            make_fig3(
+                out,
+                [_find_data(name, None)[0] for name in data],
+                Config(),
+                seeds=range(seeds),
+                device=device,
+                cache_dir=_cache_folder(None, None),
+                command=f"{command} --seeds {seeds}",
+            )
+        typer.echo(f"figures in {_shown(out)}")
 
 
 # ----------------------------------------------------------------------------------------- helpers

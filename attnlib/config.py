@@ -142,7 +142,7 @@ class Config:
             value = getattr(self, name)
             if not any(type(value) is type(other) and value == other for other in allowed):
                 shown = ", ".join(map(str, allowed))
-                raise ValueError(f"{name} is {value!r}; expected one of {shown}")
+                raise ValueError(f"{name} is {_show(value)}; expected one of {shown}")
         self._check_threshold()
 
     def _check_threshold(self) -> None:
@@ -197,7 +197,7 @@ class Config:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(f"no configuration file at {path}") from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a JSON file: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(
@@ -209,8 +209,7 @@ class Config:
 def build_model(
     config: Config, classes: tuple[str, ...], *, pretrained: bool = True
 ) -> AttentionNet:
-    """The model that `config` describes, for the given defect classes, its new layers drawn from
-    ``config.seed``.
+    """The model that `config` describes, its new layers drawn from ``config.seed``.
 
     Parameters
     ----------
@@ -222,9 +221,8 @@ def build_model(
     """
     import torch
 
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # a seed of our own, and the caller's random state untouched
+    # A seed of our own, and the caller's random state untouched.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = Backbone(
             name=config.backbone,
@@ -254,7 +252,7 @@ def _check_names(values: Mapping[str, Any]) -> None:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(
-            f"unknown setting {', '.join(map(repr, unknown))}; "
+            f"unknown setting {', '.join(map(_show, unknown[:3]))}; "
             f"known settings are {', '.join(sorted(known))}"
         )
 
@@ -262,27 +260,33 @@ def _check_names(values: Mapping[str, Any]) -> None:
 def _check_number(name: str, value: Any, low: float, high: float) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or math.isinf(value):
-        raise ValueError(f"{name} is {value!r}; expected a number from {low} to {high}")
+        raise ValueError(f"{name} is {_show(value)}; expected a number from {low} to {high}")
 
 
 def _check_whole(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+        raise ValueError(f"{name} is {_show(value)}; expected a whole number from {low} to {high}")
 
 
 def _names(name: str, values: Any) -> tuple[str, ...]:
     if (
         isinstance(values, list | tuple)
         and values
-        and all(v and isinstance(v, str) for v in values)
+        and all(isinstance(v, str) and 0 < len(v) <= 200 for v in values)
     ):
         return tuple(values)
-    raise ValueError(f"{name} is {values!r}; expected names, each in quotes")
+    raise ValueError(f"{name} is {_show(values)}; expected names, each in quotes")
 
 
 def _grid(name: str, value: Any) -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"{name} is {value!r}; expected two whole numbers: height and width")
+        raise ValueError(f"{name} is {_show(value)}; expected two whole numbers: height and width")
     for side in value:
         _check_whole(name, side, 1, 512)
     return (value[0], value[1])
+
+
+def _show(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"

@@ -1,5 +1,4 @@
-"""Data-parallel training with PyTorch's own distributed package; everything is a no-op in a single
-process.
+"""Data-parallel training with PyTorch's own distributed package; a no-op in a single process.
 
 Every process computes the same minibatch and works on its share of it. Losses are divided by the
 size of the whole minibatch, so the sum of the processes' gradients is the gradient of a single

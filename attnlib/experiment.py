@@ -235,9 +235,13 @@ def evaluate_run(
     *,
     out: Path | None = None,
     device: str | torch.device = "auto",
+    inference: InferenceDevice | None = None,
 ) -> Evaluation:
-    """Evaluate a run and, with `out`, write its ``metrics.json`` there."""
-    inference = InferenceDevice(
+    """Evaluate a run and, with `out`, write its ``metrics.json`` there.
+
+    With `inference` that device is used, which may have loaded the run for another runtime.
+    """
+    inference = inference or InferenceDevice(
         run.net, threshold=run.threshold, device=device, min_area=run.config.min_area
     )
     evaluation = evaluate(inference, samples)

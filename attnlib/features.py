@@ -8,15 +8,18 @@ levels, grid and views): a changed image, or another backbone, is never answered
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import inspect
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +30,7 @@ from tqdm.auto import tqdm
 from attnlib import images, seeds
 from attnlib.backbone import Backbone
 from attnlib.datasets import Sample
+from attnlib.fusion import FusedBackbone
 from attnlib.sampling import Indices
 
 VIEWS = 8
@@ -36,7 +40,8 @@ itself."""
 MEMORY_LIMIT = 1 << 30
 """Bytes of features above which they are kept on disk and memory-mapped."""
 
-_CHUNK = 32  # images decoded and sent through the backbone at once
+_CHUNK = 32  # images decoded at once
+_CPU_BATCH = 4  # images that go through the backbone at once on a CPU
 
 
 def view(image: Tensor, number: int) -> Tensor:
@@ -173,7 +178,7 @@ def extract_features(
         folder.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.stem}.{os.getpid()}.part")
         try:
-            mapped = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+            mapped = _create(partial, shape)
             _fill(mapped, backbone, samples, views, device, progress)
             mapped.flush()
             del mapped
@@ -183,6 +188,30 @@ def extract_features(
                 partial.unlink()
     stored = np.load(target, mmap_mode=None if in_memory else "r", allow_pickle=False)
     return FeatureSet(stored, on_disk=not in_memory, temporary=temporary)
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
+    """Make a mapped array and claim its space: writing to a hole of a full disk would kill us."""
+    try:
+        mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        _claim(path)
+    except OSError as error:
+        what = f"{error.strerror} ({math.prod(shape) * 4 / 2**20:.1f} MiB of features)"
+        raise OSError(error.errno, what, str(path.parent)) from error
+    return mapped
+
+
+def _claim(path: Path) -> None:
+    size = path.stat().st_size
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every disk can
+                    raise
+    elif shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _fill(
@@ -195,6 +224,9 @@ def _fill(
 ) -> None:
     """Compute features chunk by chunk; the next chunk is decoded while the backbone works."""
     starts = list(range(0, len(samples), _CHUNK))
+    fast = FusedBackbone(backbone)
+    # On a CPU the maps of a few images fit its caches, those of many do not.
+    step = _CPU_BATCH if torch.device(device).type == "cpu" else _CHUNK
 
     def read(start: int) -> list[NDArray[np.uint8]]:
         return list(
@@ -212,10 +244,10 @@ def _fill(
                 pending = (
                     ahead.submit(read, starts[number + 1]) if number + 1 < len(starts) else None
                 )
-                batch = to_float(torch.from_numpy(np.stack(loaded)).permute(0, 3, 1, 2).to(device))
+                pictures = torch.from_numpy(np.stack(loaded)).permute(0, 3, 1, 2).to(device)
                 for v in range(views):
-                    seen = view(batch, v).contiguous(memory_format=torch.channels_last)
-                    features = backbone.raw_features(seen).permute(0, 2, 3, 1)
+                    parts = [fast(part) for part in torch.split(view(pictures, v), step)]
+                    features = torch.cat(parts).permute(0, 2, 3, 1)
                     out[start : start + len(loaded), v] = features.cpu().numpy()
                 bar.update(len(loaded))
 
@@ -229,7 +261,7 @@ def content_key(backbone: Backbone, samples: Sequence[Sample], views: int) -> st
         backbone.grid_size,
         backbone.input_size,
         views,
-        "features-1",
+        "features-2",
     )
     digest.update(repr(settings).encode())
     digest.update(str(backbone.body).encode())  # strides and the like, which no weight shows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnlib import images as image_io
-from attnlib.boxes import Box, ThresholdRule, map_to_boxes, upsample
-from attnlib.features import to_float
-from attnlib.model import AttentionNet
+from attnlib.boxes import Box, ThresholdRule, map_to_boxes, scale_box, upsample
+from attnlib.images import read_scaled
+from attnlib.model import AttentionNet, class_probabilities
 from attnlib.runs import Run
+from attnlib.runtimes import Runtime, RuntimeName, TorchRuntime, open_runtime
 from attnlib.trace import Event, Listener
 from attnlib.training import pick_device
 
@@ -90,6 +91,8 @@ class InferenceDevice:
         Smaller areas of attention, as a share of the image, give no box.
     listener : callable, optional
         Called with an `attnlib.trace.Event` for every unit that works.
+    runtime : Runtime, optional
+        What carries out units 12 to 15, see `attnlib.runtimes`; by default PyTorch with `net`.
 
     Examples
     --------
@@ -109,17 +112,45 @@ class InferenceDevice:
         device: str | torch.device = "auto",
         min_area: float = 0.0,
         listener: Listener | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         self.device = pick_device(device) if isinstance(device, str) else device
-        self.net = net.to(self.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(self.device).eval()
         self.threshold, self.min_area, self.listener = threshold, min_area, listener
+        self.runtime = runtime or TorchRuntime(self.net, self.device)
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str | torch.device = "auto") -> InferenceDevice:
-        """Read a run folder; see `attnlib.runs.Run.load` for the errors."""
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        runtime: RuntimeName = "auto",
+    ) -> InferenceDevice:
+        """Read a run folder.
+
+        Parameters
+        ----------
+        run : str or Path
+        device : str or torch.device
+        runtime : {"auto", "torch", "onnxruntime", "openvino"}
+            See `attnlib.runtimes.open_runtime`.
+
+        Raises
+        ------
+        FileNotFoundError, attnlib.runs.RunError
+            See `attnlib.runs.Run.load`.
+        attnlib.runtimes.RuntimeUnavailable
+            If the named runtime cannot be used.
+        """
         loaded = Run.load(run)
+        chosen = pick_device(device) if isinstance(device, str) else device
         return cls(
-            loaded.net, threshold=loaded.threshold, device=device, min_area=loaded.config.min_area
+            loaded.net,
+            threshold=loaded.threshold,
+            device=chosen,
+            min_area=loaded.config.min_area,
+            runtime=open_runtime(runtime, Path(run), loaded.net.to(chosen), chosen),
         )
 
     @property
@@ -158,7 +189,6 @@ class InferenceDevice:
             found += self._predict_batch(several[start : start + batch_size], start)
         return found
 
-    @torch.inference_mode()
     def maps_and_logits(
         self, batch: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -173,26 +203,16 @@ class InferenceDevice:
         float32 arrays, shapes (b, h, w) and (b, n_classes)
             A and the logits.
         """
-        # Permuted only, not copied: this already is the channels-last memory order.
-        tensor = torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device)
-        f = self.net.feature_map(to_float(tensor))
-        self._tell(12, len(batch))
-        a = self.net.attention_map(f)
-        self._tell(13, len(batch))
-        g = self.net.integrated_map(f, a)
-        self._tell(14, len(batch))
-        logits = self.net.classify(g)
-        self._tell(15, len(batch))
-        return a[:, 0].float().cpu().numpy(), logits.float().cpu().numpy()
+        return self.runtime(batch, lambda unit: self._tell(unit, len(batch)))
 
     def _predict_batch(self, batch: Sequence[ImageLike], start: int) -> list[Detection]:
         self._start = start
         side = self.net.backbone.input_size
         if len(batch) == 1:
-            loaded = [_load(batch[0], side)]
+            loaded = [read_scaled(batch[0], side)]
         else:
             with ThreadPoolExecutor(min(8, len(batch))) as pool:
-                loaded = list(pool.map(lambda image: _load(image, side), batch))
+                loaded = list(pool.map(lambda image: read_scaled(image, side), batch))
         self._tell(11, len(batch))
         maps, logits = self.maps_and_logits(np.stack([pixels for pixels, _ in loaded]))
         detections = [
@@ -205,12 +225,7 @@ class InferenceDevice:
     def _detection(
         self, attention: NDArray[np.float32], logits: NDArray[np.float32], size: tuple[int, int]
     ) -> Detection:
-        if len(logits) == 1:
-            probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        else:
-            shifted = np.exp(logits.astype(np.float64) - logits.max())
-            probabilities = shifted / shifted.sum()
-        boxes = map_to_boxes(attention, size=size, threshold=self.threshold, min_area=self.min_area)
+        probabilities = class_probabilities(torch.from_numpy(logits[None]).double())[0].numpy()
         return Detection(
             attention_map=attention,
             class_name=self.classes[int(probabilities.argmax())],
@@ -218,10 +233,23 @@ class InferenceDevice:
                 name: float(p) for name, p in zip(self.classes, probabilities, strict=True)
             },
             score=float(attention.max()),
-            boxes=tuple(boxes),
+            boxes=self._boxes(attention, size),
             threshold=self.threshold.threshold(attention),
             size=size,
         )
+
+    def _boxes(self, attention: NDArray[np.float32], size: tuple[int, int]) -> tuple[Box, ...]:
+        # An image with fewer pixels than the grid cannot show the map: look on the grid then.
+        seen = (max(size[0], attention.shape[0]), max(size[1], attention.shape[1]))
+        boxes = map_to_boxes(attention, size=seen, threshold=self.threshold, min_area=self.min_area)
+        if seen == size:
+            return tuple(boxes)
+        found = []
+        for box in boxes:
+            x0, y0, x1, y1 = scale_box(box, seen, size)
+            edges = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+            found.append(Box(*edges, score=box.score))
+        return tuple(found)
 
     def _tell(self, unit: int, count: int) -> None:
         if self.listener is not None:
@@ -238,10 +266,3 @@ def _as_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 else [images]
     return list(images)
-
-
-def _load(image: ImageLike, side: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The image at the model's input size, and the size (H, W) it came in."""
-    size = image_io.image_size(image)
-    pixels = image_io.read_image(image, draft_size=side)
-    return image_io.resize(pixels, side), size

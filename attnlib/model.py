@@ -120,11 +120,23 @@ class AttentionHead(nn.Module):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """F (b, k, h, w) -> A (b, 1, h, w) in [0, 1]."""
-        hidden = self.reduce(feature_map)
+        hidden = _convolve(self.reduce, feature_map)  # (b, h, w, hidden)
         if self.norm is not None:
-            hidden = self.norm(hidden.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        a: Tensor = self.score(hidden.relu()).sigmoid()
-        return a
+            hidden = self.norm(hidden)
+        # One output channel: a product with one vector at each position.
+        logit = nnf.linear(hidden.relu(), self.score.weight[:, :, 0, 0], self.score.bias)
+        return logit.permute(0, 3, 1, 2).sigmoid()
+
+
+def _convolve(layer: nn.Conv2d, maps: Tensor) -> Tensor:
+    """Convolve maps (b, k, h, w), channels last in the result (b, h, w, hidden).
+
+    A 1 x 1 convolution is one matrix product of all positions, which runs faster as such.
+    """
+    if layer.kernel_size == (1, 1):
+        return nnf.linear(maps.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0], layer.bias)
+    out: Tensor = layer(maps)
+    return out.permute(0, 2, 3, 1)
 
 
 class Classifier(nn.Module):

@@ -18,7 +18,8 @@ from typing import Any
 
 import pandas as pd
 import safetensors
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from attnlib.boxes import ThresholdRule
 from attnlib.config import Config, build_model
@@ -86,7 +87,7 @@ class Run:
             name: tensor.detach().cpu().contiguous()
             for name, tensor in self.net.state_dict().items()
         }
-        write_whole(folder / MODEL, lambda path: save_file(state, path))
+        write_whole(folder / MODEL, lambda path: path.write_bytes(save(state)))
         write_whole(folder / HISTORY, lambda path: self.history.to_csv(path, index=False))
         record = {
             "format": _FORMAT,
@@ -113,13 +114,13 @@ class Run:
         record = _read_record(folder)
         try:
             config = Config.from_dict(record["config"])
-            classes = tuple(str(name) for name in record["classes"])
-            threshold = ThresholdRule.from_dict(record["threshold"])
+            classes = _classes(record["classes"])
+            threshold = _threshold(record["threshold"])
             about = dict(record["about"])
             net = build_model(config, classes, pretrained=False)
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
             raise RunError(
-                f"{folder / CONFIG} does not describe a run of this version: {error}"
+                f"{folder / CONFIG} does not describe a run of this version: {str(error)[:250]}"
             ) from error
         _load_parameters(net, folder / MODEL)
         try:
@@ -147,6 +148,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say which file it was
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -169,13 +174,30 @@ def _read_record(folder: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}; train again") from error
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise RunError(
             f"{path} is not a run of this version of attnlib (format {_FORMAT} expected)"
         )
     return record
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+        raise ValueError(f"classes is {str(value)[:100]!r}; expected a list of names")
+    return tuple(value)
+
+
+def _threshold(value: Any) -> ThresholdRule:
+    rule = ThresholdRule.from_dict(value)
+    if rule.kind == "quantile":
+        raise ValueError("the threshold is a quantile that was never set on normal images")
+    return rule
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
 
 
 def _load_parameters(net: AttentionNet, path: Path) -> None:
@@ -190,11 +212,11 @@ def _load_parameters(net: AttentionNet, path: Path) -> None:
             f"{path} is damaged or no safetensors file ({error}); train again"
         ) from error
     own = net.state_dict()
-    wrong = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
+    wrong = sorted(set(own) ^ set(state)) or [n for n in own if not _alike(own[n], state[n])]
     if wrong:
         raise RunError(
             f"{path} does not fit {CONFIG}: tensor {wrong[0]!r} is missing, extra or of another "
-            "shape; train again"
+            "shape or type; train again"
         )
     broken = [
         name

@@ -6,18 +6,19 @@ that are *not* defects, and one of four defects with an exact mask. Everything f
 integer seed, so a data set needs no files.
 
 Geometry is in units of the image's side (0..1, x to the right, y down); a picture therefore shows
-the same scene at every size.
+the same scene at every size. While a picture is made, its colours come first: (3, size, size).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
 Reals = NDArray[np.floating[Any]]
@@ -108,7 +109,7 @@ def render_seed(
     Raises
     ------
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, or the defect is too small to cover a pixel.
 
     Examples
     --------
@@ -137,10 +138,15 @@ def render_seed(
             cut = np.maximum(cut, painted.cut)
             mask |= painted.mask
     body = scene.inside > 0.5
+    mask &= body
+    if kind is not None and not mask.any():
+        raise ValueError(
+            f"a {kind} of defect_size {defect_size} covers no pixel of {size} x {size} (seed "
+            f"{seed}); use a larger defect_size or size"
+        )
     lit = scene.shade(coat, height, glare=distractors)
-    alpha = (scene.inside * (1 - cut))[..., None]
-    picture = picture * (1 - alpha) + lit * alpha
-    return RenderedSeed(scene.develop(picture), mask & body, body, kind, seed)
+    picture = _mix(picture, lit, scene.inside * (1 - cut))
+    return RenderedSeed(scene.develop(picture), mask, body, kind, seed)
 
 
 # ---------------------------------------------------------------------------------- the scene
@@ -152,9 +158,9 @@ class _Scene:
     def __init__(self, seed: int, size: int) -> None:
         self.seed, self.size = seed, size
         rng = self._rng(0)
-        axis = (np.arange(size, dtype=np.float32) + 0.5) / size
-        self.x, self.y = np.meshgrid(axis, axis)
-        self.centre = 0.5 + rng.uniform(-0.05, 0.05, 2)
+        axis: Array = np.asarray((np.arange(size) + 0.5) / size, np.float32)
+        self.x, self.y = axis[None, :], axis[:, None]  # together they span the picture
+        self.centre = (0.5 + rng.uniform(-0.05, 0.05, 2)).tolist()
         self.radius = float(rng.uniform(0.31, 0.40))
         self.angle = float(rng.uniform(0, 2 * np.pi))
         self.aspect = float(rng.uniform(0.68, 0.95))
@@ -162,10 +168,7 @@ class _Scene:
         wobble = [(k, rng.uniform(0, 0.012), rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5, 7)]
 
         # Seed frame: u along the long axis, v across, both in radii.
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        dx, dy = self.x - self.centre[0], self.y - self.centre[1]
-        self.u = ((dx * cos + dy * sin) / self.radius).astype(np.float32)
-        self.v = ((-dx * sin + dy * cos) / (self.radius * self.aspect)).astype(np.float32)
+        self.u, self.v = self._seed_frame(self.x - self.centre[0], self.y - self.centre[1])
         theta = np.arctan2(self.v, self.u)
         outline = 1 + egg * np.cos(theta) + tip * np.exp(-((theta / 0.35) ** 2))
         for k, amount, phase in wobble:
@@ -176,6 +179,21 @@ class _Scene:
         light = rng.uniform(0, 2 * np.pi)
         self.light = np.array([np.cos(light) * 0.55, np.sin(light) * 0.55, 0.83], np.float32)
         self.gain = float(rng.uniform(0.92, 1.12))
+
+    def _seed_frame(self, dx: Array, dy: Array) -> tuple[Array, Array]:
+        """Offsets from the centre in the picture -> u and v."""
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        u = (dx * cos + dy * sin) / self.radius
+        v = (dy * cos - dx * sin) / (self.radius * self.aspect)
+        return np.asarray(u, np.float32), np.asarray(v, np.float32)
+
+    def _around(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
+        """Rows and columns of the pixels that may lie within `reach` of a point."""
+        rows, columns = (
+            slice(max(0, int((c - reach) * self.size)), max(0, int((c + reach) * self.size) + 2))
+            for c in (y, x)
+        )
+        return rows, columns
 
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 1000 + stream])
@@ -192,7 +210,7 @@ class _Scene:
         return np.asarray(total)
 
     def background(self) -> Array:
-        """A table, a card, a cloth or a board under uneven light; shape (size, size, 3)."""
+        """A table, a card, a cloth or a board under uneven light; shape (3, size, size)."""
         rng = self._rng(1)
         colours = (
             (0.88, 0.80, 0.28),
@@ -203,7 +221,7 @@ class _Scene:
         )
         choice = int(rng.integers(len(colours)))
         colour = np.clip(np.array(colours[choice], np.float32) + rng.normal(0, 0.03, 3), 0.05, 0.95)
-        grain: Reals = 0.012 * _lattice_noise(rng, self.x * 90, self.y * 90)
+        grain = 0.012 * _lattice_noise(rng, self.x * 90, self.y * 90)
         grain = grain + 0.02 * _lattice_noise(rng, self.x * 5, self.y * 5)
         if choice == 4:  # wood
             warp = _lattice_noise(rng, self.x * 3, self.y * 3)
@@ -215,15 +233,18 @@ class _Scene:
         elif choice in (2, 3):  # woven cloth
             grain = grain + 0.03 * np.sin(2 * np.pi * 48 * self.x) * np.sin(2 * np.pi * 48 * self.y)
         falloff = 1 + 0.22 * (self.light[0] * (self.x - 0.5) + self.light[1] * (self.y - 0.5))
-        return np.asarray((colour + grain[..., None]) * falloff[..., None] * self.gain, np.float32)
+        return np.asarray((_paint(colour) + grain) * (falloff * self.gain), np.float32)
 
     def crumbs(self, picture: Array) -> Array:
         """Dust and crumbs beside the seed: dark or light dots that say nothing about its health."""
         rng = self._rng(2)
         for _ in range(int(rng.integers(0, 5))):
             x, y, r = rng.uniform(0.03, 0.97), rng.uniform(0.03, 0.97), rng.uniform(0.003, 0.010)
-            alpha = _edge(r - np.hypot(self.x - x, (self.y - y) * rng.uniform(0.7, 1.4)), self.size)
-            picture = _mix(picture, rng.uniform(0.15, 0.75, 3) * (1, 0.9, 0.7), alpha * 0.8)
+            rows, columns = self._around(x, y, r / 0.7 + 1 / self.size)
+            d = np.hypot(self.x[:, columns] - x, (self.y[rows] - y) * rng.uniform(0.7, 1.4))
+            tone = rng.uniform(0.15, 0.75, 3) * (1, 0.9, 0.7)
+            below = picture[:, rows, columns]
+            picture[:, rows, columns] = _mix(below, tone, _edge(r - d, self.size) * 0.8)
         return picture
 
     def shadow(self, picture: Array) -> Array:
@@ -231,27 +252,23 @@ class _Scene:
         shift = self.radius * 0.30
         dx = self.x + self.light[0] * shift - self.centre[0]
         dy = self.y + self.light[1] * shift - self.centre[1]
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        d = np.hypot(
-            (dx * cos + dy * sin) / self.radius,
-            (-dx * sin + dy * cos) / (self.radius * self.aspect),
-        )
-        return np.asarray(picture * (1 - 0.55 * _sigmoid((1.02 - d) * 9))[..., None], np.float32)
+        d = np.hypot(*self._seed_frame(dx, dy))
+        return picture * (1 - 0.55 * _sigmoid((1.02 - d) * 9))
 
     def coat(self, distractors: bool) -> tuple[Array, Array]:
-        """Colour of the seed coat (size, size, 3) and its fine relief (size, size), in radii."""
+        """Colour of the seed coat (3, size, size) and its fine relief (size, size), in radii."""
         rng = self._rng(3)
         body, streak = (np.array(c, np.float32) for c in _COATS[int(rng.integers(len(_COATS)))])
         tint = rng.normal(0, 0.035, 3)
         streaks = self.noise(rng, rng.uniform(18, 34), stretch=rng.uniform(3, 7), octaves=3)
         mottle = self.noise(rng, 6, octaves=2)
         fine = self.noise(rng, 70, octaves=1)
-        share = np.clip(0.5 + 0.28 * streaks + 0.16 * mottle, 0, 1)[..., None]
-        colour = body * (1 - share) + streak * share + tint + 0.018 * fine[..., None]
+        share = np.clip(0.5 + 0.28 * streaks + 0.16 * mottle, 0, 1)
+        colour = _paint(body + tint) + _paint(streak - body) * share + 0.018 * fine
         relief = 0.010 * streaks + 0.006 * fine + 0.012 * mottle
         if distractors:
             colour, relief = self._natural_marks(colour, relief)
-        return np.asarray(colour, np.float32), np.asarray(relief, np.float32)
+        return colour, relief
 
     def _natural_marks(self, colour: Array, relief: Array) -> tuple[Array, Array]:
         rng = self._rng(4)
@@ -266,13 +283,23 @@ class _Scene:
         colour = _mix(colour, shade, hilum * rng.uniform(0.45, 0.7))
         relief = relief - 0.02 * hilum
         # Specks and freckles of the coat: small, shallow, soft.
+        mean = colour.mean((1, 2), dtype=np.float64)
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
         for _ in range(int(rng.integers(3, 13))):
-            r = np.sqrt(rng.uniform(0, 0.8))
+            r = math.sqrt(rng.uniform(0, 0.8))
             a = rng.uniform(0, 2 * np.pi)
-            d = np.hypot(self.u - r * np.cos(a), (self.v - r * np.sin(a)) * rng.uniform(0.6, 1.6))
-            speck = _sigmoid((rng.uniform(0.012, 0.035) - d) * 140)
-            tone = colour.mean((0, 1)) * rng.choice([0.62, 0.75, 1.22])
-            colour = _mix(colour, tone, speck * rng.uniform(0.3, 0.6))
+            u, v = r * math.cos(a), r * math.sin(a)
+            squeeze, r = rng.uniform(0.6, 1.6), rng.uniform(0.012, 0.035)
+            x = self.centre[0] + self.radius * (u * cos - v * self.aspect * sin)
+            y = self.centre[1] + self.radius * (u * sin + v * self.aspect * cos)
+            # Farther out a speck is exactly 0 in float32.
+            here = self._around(x, y, (r + 0.13) / 0.6 * self.radius)
+            d = np.hypot(self.u[here] - u, (self.v[here] - v) * squeeze)
+            tone = mean * rng.choice([0.62, 0.75, 1.22])
+            below = colour[:, *here]
+            above = _mix(below, tone, _sigmoid((r - d) * 140) * rng.uniform(0.3, 0.6))
+            mean += (above - below).sum((1, 2), dtype=np.float64) / self.size**2
+            colour[:, *here] = above
         return colour, relief
 
     def shade(self, coat: Array, relief: Array, *, glare: bool) -> Array:
@@ -281,23 +308,30 @@ class _Scene:
         dome = np.sqrt(np.clip(1.02 - np.minimum(self.rho, 1.0) ** 2.2, 0.02, None)) * 0.8
         height = (dome + relief) * self.radius
         gy, gx = np.gradient(height, 1 / self.size)
-        normal = np.stack([-gx, -gy, np.ones_like(gx)], -1)
-        normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-        diffuse = np.clip(normal @ self.light, 0, None)
-        lit = coat * (0.30 + 0.78 * diffuse)[..., None] * self.gain
+        length = np.sqrt(gx * gx + gy * gy + 1)
+
+        def facing(direction: Array) -> Array:
+            """Cosine between the surface's normal and a direction, 0 where it faces away."""
+            x, y, z = direction.tolist()
+            return np.asarray(np.maximum((z - gx * x - gy * y) / length, 0), np.float32)
+
         half = self.light + np.array([0, 0, 1], np.float32)
-        half /= np.linalg.norm(half)
-        gloss = np.clip(normal @ half, 0, None)
+        gloss = facing(half / np.linalg.norm(half))
+        lit = coat * ((0.30 + 0.78 * facing(self.light)) * self.gain)
         strength = rng.uniform(0.10, 0.55) if glare else 0.06
-        highlight = strength * gloss ** rng.uniform(40, 130) + 0.05 * gloss**8
-        return np.asarray(lit + highlight[..., None], np.float32)
+        lit += strength * gloss ** rng.uniform(40, 130) + 0.05 * gloss**8
+        return lit
 
     def develop(self, picture: Array) -> NDArray[np.uint8]:
         """The camera: slight vignette, sensor noise, 8 bits."""
         rng = self._rng(6)
         vignette = 1 - 0.10 * ((self.x - 0.5) ** 2 + (self.y - 0.5) ** 2) * 2
-        noisy = picture * vignette[..., None] + rng.normal(0, 0.008, picture.shape)
-        return np.asarray(np.clip(noisy, 0, 1) * 255 + 0.5, np.uint8)
+        noisy = rng.normal(0, 0.008, (self.size, self.size, 3))
+        noisy += (picture * vignette).transpose(1, 2, 0)
+        np.clip(noisy, 0, 1, out=noisy)
+        noisy *= 255
+        noisy += 0.5
+        return noisy.astype(np.uint8)
 
 
 # -------------------------------------------------------------------------------- the defects
@@ -338,7 +372,8 @@ def _hole(
     u, v = _place(rng, max(0.05, 0.72 - r))
     du, dv = _local(scene, u, v)
     stretch, turn = rng.uniform(0.75, 1.0), rng.uniform(0, np.pi)
-    p, q = du * np.cos(turn) + dv * np.sin(turn), (-du * np.sin(turn) + dv * np.cos(turn)) / stretch
+    cos, sin = math.cos(turn), math.sin(turn)
+    p, q = du * cos + dv * sin, (-du * sin + dv * cos) / stretch
     a = np.arctan2(q, p)
     edge = r * (
         1 + sum(rng.uniform(0, 0.05) * np.cos(k * a + rng.uniform(0, 6.3)) for k in (2, 3, 5, 8))
@@ -347,19 +382,13 @@ def _hole(
     shaft = _edge((edge * 0.80 - d) * scene.radius, scene.size)
     rim = _edge((edge - d) * scene.radius, scene.size)
     # Deeper in, and on the side of the light, the shaft's wall is in its own shadow.
-    cos, sin = np.cos(scene.angle), np.sin(scene.angle)
-    lu, lv = (
-        scene.light[0] * cos + scene.light[1] * sin,
-        -scene.light[0] * sin + scene.light[1] * cos,
-    )
+    cos, sin = math.cos(scene.angle), math.sin(scene.angle)
+    lx, ly, _ = scene.light.tolist()
+    lu, lv = lx * cos + ly * sin, -lx * sin + ly * cos
     wall = np.clip(0.5 - 0.5 * (du * lu + dv * lv) / (r * 0.55), 0, 1)
-    dark = np.array((0.10, 0.065, 0.045), np.float32) + wall[..., None] * np.array(
-        (0.20, 0.12, 0.07), np.float32
-    )
-    pale = (
-        np.clip(coat * 0.55 + np.array((0.34, 0.26, 0.17), np.float32), 0, 1)
-        * (1 + 0.10 * scene.noise(rng, 60, octaves=1))[..., None]
-    )
+    dark = _paint((0.10, 0.065, 0.045)) + wall * _paint((0.20, 0.12, 0.07))
+    pale = np.clip(coat * 0.55 + _paint((0.34, 0.26, 0.17)), 0, 1)
+    pale *= 1 + 0.10 * scene.noise(rng, 60, octaves=1)
     coat = _mix(coat, pale, (rim - shaft) * 0.75 * contrast)
     coat = _mix(coat, dark, shaft * 0.96 * contrast)
     return _Painted(coat, height - 0.02 * rim * contrast, rim > 0.5, np.zeros_like(rim))
@@ -396,7 +425,7 @@ def _crack(
     line = _edge((half - distance) * scene.radius, scene.size)
     lip = _edge((half * 2.1 - distance) * scene.radius, scene.size)
     coat = _mix(coat, np.clip(coat * 1.25 + 0.05, 0, 1), (lip - line) * 0.5 * contrast)
-    coat = _mix(coat, np.array((0.10, 0.065, 0.05), np.float32), line * 0.92 * contrast)
+    coat = _mix(coat, (0.10, 0.065, 0.05), line * 0.92 * contrast)
     # A crack is drawn about two pixels wide: the mask takes its whole dark line.
     mask = (distance - half) * scene.radius * scene.size < 0.5
     return _Painted(coat, height, mask, np.zeros_like(line))
@@ -417,15 +446,15 @@ def _mould(
     for _ in range(int(rng.integers(3, 7))):
         cu, cv = rng.normal(0, 0.42 * r, 2)
         du, dv = _local(scene, u + cu, v + cv)
-        growth += np.exp(-((np.hypot(du, dv) / (r * rng.uniform(0.35, 0.65))) ** 2))
+        growth += np.exp((du * du + dv * dv) * -((r * rng.uniform(0.35, 0.65)) ** -2))
     fuzz = scene.noise(rng, 22, octaves=3)
     stain = _sigmoid((growth * (1 + 0.22 * fuzz) - 0.55) * 9)
     tone = np.array(
         ((0.62, 0.68, 0.60), (0.36, 0.42, 0.34), (0.80, 0.81, 0.78))[int(rng.integers(3))],
         np.float32,
     )
-    fibre = (1 + 0.14 * scene.noise(rng, 75, octaves=2))[..., None]
-    coat = _mix(coat, tone * fibre, stain * 0.80 * contrast)
+    fibre = 1 + 0.14 * scene.noise(rng, 75, octaves=2)
+    coat = _mix(coat, _paint(tone) * fibre, stain * 0.80 * contrast)
     return _Painted(
         coat, height + 0.012 * stain * fuzz * contrast, stain > 0.5, np.zeros_like(stain)
     )
@@ -448,7 +477,7 @@ def _chip(
     broken = _edge((ragged - d) * scene.radius, scene.size)
     missing = _edge((ragged * 0.42 - d) * scene.radius, scene.size)
     rough = scene.noise(rng, 40, octaves=3)
-    flesh = np.array((0.90, 0.84, 0.68), np.float32) * (1 + 0.09 * rough)[..., None]
+    flesh = _paint((0.90, 0.84, 0.68)) * (1 + 0.09 * rough)
     border = broken * _edge((d - ragged * 0.90) * scene.radius, scene.size)
     coat = _mix(coat, flesh, broken * 0.92 * contrast)
     coat = _mix(coat, coat * 0.55, border * 0.7 * contrast)
@@ -467,41 +496,63 @@ def _edge(distance: Reals, size: int) -> Array:
     return np.asarray(np.clip(np.asarray(distance, np.float32) * size + 0.5, 0, 1), np.float32)
 
 
-def _mix(below: Array, above: Reals, alpha: Reals) -> Array:
-    a = np.asarray(alpha, np.float32)[..., None]
-    return np.asarray(below * (1 - a) + np.asarray(above, np.float32) * a, np.float32)
+def _paint(colour: ArrayLike) -> Array:
+    """A colour (3,), ready to be spread over a picture (3, h, w)."""
+    return np.asarray(colour, np.float32)[:, None, None]
 
 
-def _sigmoid(x: Array) -> Array:
+def _mix(below: Array, above: ArrayLike, alpha: Array) -> Array:
+    """Lay a colour (3,) or a picture (3, h, w) over a picture, as opaque as alpha (h, w) says."""
+    cover = np.asarray(above, np.float32)
+    result = (cover[:, None, None] if cover.ndim == 1 else cover) - below
+    result *= alpha
+    result += below
+    return result
+
+
+def _sigmoid(x: Reals) -> Array:
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x), np.float32)  # tanh does not overflow
 
 
-def _lattice_noise(rng: np.random.Generator, x: Reals, y: Reals) -> Array:
+def _lattice_noise(rng: np.random.Generator, x: Array, y: Array) -> Array:
     """Value noise: random numbers on an integer lattice, blended smoothly between its points."""
-    table = rng.standard_normal((64, 64)).astype(np.float32)
+    around = np.arange(65) % 64  # the lattice begins anew where it ends
+    table = rng.standard_normal((64, 64)).astype(np.float32)[np.ix_(around, around)].ravel()
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = x - x0, y - y0
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    i, j = x0.astype(np.intp) & 63, y0.astype(np.intp) & 63
-    i1, j1 = (i + 1) & 63, (j + 1) & 63
-    top = table[j, i] * (1 - fx) + table[j, i1] * fx
-    bottom = table[j1, i] * (1 - fx) + table[j1, i1] * fx
-    return np.asarray(top * (1 - fy) + bottom * fy, np.float32)
+    # One number for each point of the lattice, row by row; its neighbours are 1 and 65 away.
+    corner = (y0.astype(np.intp) & 63) * 65 + (x0.astype(np.intp) & 63)
+    top, bottom = (
+        _blend(table[start:].take(corner), table[start + 1 :].take(corner), fx) for start in (0, 65)
+    )
+    return _blend(top, bottom, fy)
+
+
+def _blend(a: Array, b: Array, share: Array) -> Array:
+    """``a`` where `share` is 0, ``b`` where it is 1; overwrites b."""
+    b -= a
+    b *= share
+    b += a
+    return b
 
 
 def _distance_to_path(x: Array, y: Array, path: NDArray[np.float64]) -> tuple[Array, Array]:
     """Distance of each pixel to a polyline, and where along it (0..1) the nearest point lies."""
-    best = np.full(x.shape, np.inf, np.float32)
+    best = np.full(x.shape, np.inf, np.float32)  # squared
     along = np.zeros(x.shape, np.float32)
     n = len(path) - 1
-    for k, ((ax, ay), (bx, by)) in enumerate(pairwise(path)):
+    for k, ((ax, ay), (bx, by)) in enumerate(pairwise(path.tolist())):
         dx, dy = bx - ax, by - ay
-        t = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0, 1)
-        d = np.hypot(x - (ax + t * dx), y - (ay + t * dy)).astype(np.float32)
+        px, py = x - ax, y - ay
+        t = np.clip((px * dx + py * dy) / (dx * dx + dy * dy), 0, 1)
+        px -= t * dx
+        py -= t * dy
+        d = px * px + py * py
         nearer = d < best
-        best = np.where(nearer, d, best)
-        along = np.where(nearer, ((k + t) / n).astype(np.float32), along)
-    return best, along
+        np.copyto(best, d, where=nearer)
+        np.copyto(along, (k + t) / n, where=nearer)
+    return np.sqrt(best), along
 
 
 def _check(

@@ -100,7 +100,7 @@ def train_step_by_image(
     """
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction is {reduction!r}; expected 'sum' or 'mean'")
-    tell = listener or _ignore
+    tell = listener if listener is not None else _ignore
     loss = torch.zeros(())  # S101
     tell(Event("S101", 19))
     images = list(minibatch)  # S102

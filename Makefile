@@ -1,0 +1,64 @@
+# `make` lists what there is. Each target first installs what it needs into .venv (tools/install.sh),
+# and nothing outside this folder but the package caches of pip and uv. Once installed, it starts at once.
+# Works with GNU make 3.81 and newer.
+
+PYTHON ?=
+NOTEBOOK_SECONDS ?= 180
+LAB_FLAGS ?=
+
+PY := .venv/bin/python
+INSTALLED := .venv/.installed
+NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
+
+# Compiled modules are kept, in .venv and in __pycache__: without them each start takes seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help figures test lab bench lint lock clean FORCE
+.NOTPARALLEL:
+
+help:
+	@echo 'make figures   make the figures: the patent'"'"'s Fig. 3 on real nuts and rendered seeds'
+	@echo 'make test      run all tests: library, examples in docstrings, notebooks'
+	@echo 'make lab       open the course in JupyterLab'
+	@echo 'make bench     measure speed'
+	@echo 'make lint      check style and types'
+	@echo 'make lock      renew requirements.lock from pyproject.toml'
+	@echo 'make clean     remove .venv and caches; data, runs and figures stay'
+	@echo
+	@echo 'Options: PYTHON=python3.12 (which Python makes .venv), UV_TORCH_BACKEND=cpu (PyTorch without CUDA)'
+
+# An installation that is older than the lock, unfinished, or made elsewhere is made again.
+$(INSTALLED): requirements.lock pyproject.toml tools/install.sh
+	@sh tools/install.sh $(if $(PYTHON),"$(PYTHON)")
+ifneq "$(shell cat $(INSTALLED) 2>/dev/null)" "$(shell pwd -P)"
+$(INSTALLED): FORCE
+endif
+
+figures: $(INSTALLED)
+	@.venv/bin/attnlib figures
+
+test: $(INSTALLED)
+	$(PY) -m pytest --cov=attnlib --cov-branch --cov-report=term:skip-covered
+ifeq "$(NOTEBOOKS)" ""
+	@echo 'There is no notebook in notebooks/ to run.'
+else
+	$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_SECONDS) $(NOTEBOOKS)
+endif
+
+lab: $(INSTALLED)
+	$(PY) -m jupyterlab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+
+bench: $(INSTALLED)
+	$(PY) -m benchmarks.speed
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+lock: $(INSTALLED)
+	sh tools/make_lock.sh
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build site attnlib.egg-info
+	find attnlib tests benchmarks notebooks tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,304 @@
+# %% [markdown] id="header"
+# # 05 · Fig. 3: before and after
+#
+# **One idea: the normal loss turns a map that points everywhere into a map that points at the defect.**
+#
+# | | |
+# |---|---|
+# | You will learn | what Fig. 3 of the patent shows; how to repeat it fairly, on real hazelnuts and on rendered seeds; what the weight W_normal does |
+# | You need | [notebook 00](00_start_here.ipynb) |
+# | Time and memory | {{measured}} |
+# | Patent | Fig. 3 (700, 710, 720, 800A, 800B, 810A, 810B, 820); equations 2 and 3; claims 1 and 3 |
+
+# %% [markdown] id="solutions-text" tags=["solutions-only"]
+# *These are the solutions of notebook 05. Only what the exercise needs is repeated here.*
+
+# %% id="setup"
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from ipywidgets import FloatSlider, IntSlider, SelectionSlider
+
+from attnlib import exercises, widgets
+from attnlib.before_after import run_before_after
+from attnlib.config import Config
+from attnlib.datasets import hazelnut, rendered_seeds
+from attnlib.download import is_available
+from attnlib.figures import fig3, spread_figure
+from attnlib.headlab import HeadLab
+from attnlib.losses import normal_loss, total_loss
+
+# %% [markdown] id="claim-text" tags=["student-only"]
+# ## 1. What the patent shows
+#
+# Fig. 3 of the patent has three pictures of one seed:
+#
+# - **(A)** The input image 700: a seed 710 with a hole 720 made by an insect. The true box around the hole has the number 820.
+# - **(B)** The attention map 800A *before* the new training, 15 x 15 cells, whiter = more likely a defect. Nearly everything is white, so the box 810A around it fits box 820 badly.
+# - **(C)** The attention map 800B *after* it. Only a small part is white, and its box 810B fits box 820 well.
+#
+# The new training differs from the old one in one term. Write A1 for the attention map of a *normal* image, and N for the number of its cells (here 15 * 15 = 225):
+#
+# > **Equation 2:** L_normal = (1/N) * (sum of A1(i, j) over all cells)
+# >
+# > **Equation 3:** L = W_normal * L_normal + L_classify
+#
+# L_classify is the classification loss of the *abnormal* images. W_normal, 0 or more, is the weight of the normal loss.
+# In the library:
+
+# %% id="source" tags=["student-only"]
+widgets.show_source(normal_loss, total_loss)
+
+# %% [markdown] id="rules-text" tags=["student-only"]
+# A fair comparison changes one thing only. So here
+#
+# - **before** means W_normal = 0; **after** means W_normal as in the recipe. Both start from the same parameters and see the same images in the same order;
+# - the threshold at which a map is cut into a box is fixed before any test image is seen;
+# - the true masks are used to measure on test images, never to train;
+# - the image that is shown is chosen by a rule, not by hand.
+#
+# The patent does not say which network, which threshold and which W_normal it used. These are our choices:
+
+# %% id="data"
+config = Config()
+datasets = [rendered_seeds(n_normal=40, n_abnormal=40)]
+if is_available():
+    datasets.insert(0, hazelnut(progress=False))
+else:
+    print("The hazelnuts are not here: this notebook goes on with rendered seeds alone.")
+    print("To fetch them (6 MB) run: attnlib data hazelnut")
+print(f"network {config.backbone}, levels {', '.join(config.levels)}, {config.trainable}")
+print(f"W_normal {config.normal_weight:g}, first value of A {config.initial_attention:g}")
+print(f"threshold: {config.threshold} {config.threshold_value:g}")
+for dataset in datasets:
+    normal = sum(sample.is_normal for sample in dataset)
+    print(f"{dataset.name}: {normal} normal, {len(dataset) - normal} abnormal images")
+
+# %% [markdown] id="exercise-text"
+# ## 2. Exercise: predict, then test
+#
+# Think before you look on. With W_normal = 0 only L_classify is left. It is small when the classifier, which sees G = F * A of abnormal images, is sure of the class.
+# What will the trained model do on *test* images?
+
+# %% id="exercise-questions"
+# NBVAL_CHECK_OUTPUT
+exercises.ask("05-no-normal-loss")
+
+# %% id="exercise"
+# Answer with letters, for example "a".
+# BEGIN SOLUTION
+prediction = {"box": "b", "normal": "b", "class": "a"}
+# BEGIN STUB
+# prediction = {"box": None, "normal": None, "class": None}
+# END SOLUTION
+
+# %% [markdown] id="test-text"
+# Now test. `HeadLab` computes the features F of all images once and then trains the attention head and the classifier anew for any W_normal, from the same start:
+
+# %% id="lab-source" tags=["student-only"]
+widgets.show_source(HeadLab.retrain)
+
+# %% id="lab"
+lab = HeadLab(datasets[0], config)
+without = lab.retrain(normal_weight=0)
+measured = {
+    **lab.scores(without),
+    "classification_loss": float(without.history["classification_loss"].iloc[-1]),
+}
+print(f"share of the image that the box covers:  {measured['box_share']:.2f}")
+print(f"mean of A on normal test images:         {measured['mean_attention_normal']:.2f}")
+print(f"classification loss, last epoch:         {measured['classification_loss']:.3f}")
+
+# %% id="exercise-check"
+# NBVAL_CHECK_OUTPUT
+solved = exercises.check("05-no-normal-loss", prediction, **measured)
+
+# %% [markdown] id="experiment-text" tags=["student-only"]
+# ## 3. Fig. 3, made anew
+#
+# One training proves little. We repeat everything with three seeds. A seed decides the split into training and test images, the first parameters and the order of the images.
+
+# %% id="experiment" tags=["student-only"]
+results = []
+with tempfile.TemporaryDirectory() as cache:
+    for dataset in datasets:
+        results.append(run_before_after(dataset, config, seeds=range(3), cache_dir=Path(cache)))
+        print(f"{dataset.name}: 3 seeds trained without and with the normal loss")
+
+# %% id="fig3" tags=["student-only"]
+widgets.show_figure(
+    fig3(results),
+    alt="Fig. 3 of the patent made anew, one row for each data set. Left: the input with the true "
+    "box. Middle: the map before, bright nearly everywhere, with a box around nearly the whole "
+    "image. Right: the map after, bright at the defect only, with a box that fits the true one.",
+)
+
+# %% [markdown] id="fig3-caption" tags=["student-only"]
+# *Fig. 3. (A) input, (B) before, (C) after. Grey maps: A on its 15 x 15 grid, black 0, white 1. Coloured: A laid over the image. Dashed green, 820: truth, for checking only.
+# Orange, 810A and 810B: the box around all cells above the threshold. Hazelnuts: "hazelnut toy" by the makers of anomalib, CC BY 4.0. Seeds: rendered by attnlib, Apache-2.0.*
+#
+# **Which image?** Sort all abnormal test images of all seeds by their box IoU *after* training. The one in the middle, the median, is shown. Half of the images look better, half look worse.
+# (Box IoU: the area two boxes share, divided by the area they cover together.)
+
+# %% id="example" tags=["student-only"]
+# NBVAL_CHECK_OUTPUT
+for result in results[-1:]:  # the rendered seeds
+    seed, sample = result.example()
+    after = result.box_iou().query("state == 'after'").sort_values("box_iou")["box_iou"]
+    shown = result.box_iou().query("state == 'after' and seed == @seed and name == @sample.name")
+    value = shown["box_iou"].item()
+    print("images and seeds:", len(after))
+    print("as many are worse as better:", (after <= value).sum() >= len(after) / 2 <= (after >= value).sum())
+
+# %% [markdown] id="spread-text" tags=["student-only"]
+# ## 4. All images, all seeds
+#
+# A figure of one image shows what *can* happen. The next one shows what *does* happen.
+
+# %% id="spread" tags=["student-only"]
+widgets.show_figure(
+    spread_figure(results),
+    alt="One row for each data set. Left: box IoU of each test image, low untrained and before, "
+    "high after. Middle: pixel average precision of each seed, highest after. Right: mean of A, "
+    "about equal on normal and defect area before, far apart after.",
+    dpi=64,
+)
+
+# %% [markdown] id="spread-caption" tags=["student-only"]
+# *Left: each dot is one abnormal test image of one seed; boxes show quartiles. Middle: pixel AP (average precision: do pixels of the defect have the highest A?). Right: mean of A, bars show the range over the seeds.
+# Computed from the images of Fig. 3.*
+
+# %% id="table" tags=["student-only"]
+names = {
+    "box_iou_median": "box IoU, median",
+    "box_iou_q25": "lower quartile",
+    "box_iou_q75": "upper quartile",
+    "pixel_ap": "pixel AP",
+    "image_auroc": "image AUROC",
+    "mean_attention_normal": "mean A, normal area",
+    "mean_attention_defect": "mean A, defect",
+    "false_boxes_per_normal": "boxes on a normal image",
+}
+table = pd.concat({r.dataset.name: pd.DataFrame(r.summary()).T[list(names)] for r in results})
+table.astype(float).round(2).rename(columns=names)
+
+# %% [markdown] id="table-caption" tags=["student-only"]
+# *Image AUROC: how well the largest value of A tells abnormal from normal images; 1 is perfect, 0.5 is guessing.*
+#
+# Read the row "before" again. The images are told apart well, and yet the boxes are useless. **A good classification is no proof of a good localization.** This is the patent's point:
+
+# %% id="claims" tags=["student-only"]
+# NBVAL_CHECK_OUTPUT
+def in_all(condition: str) -> bool:
+    """Whether a condition on the scores before (b) and after (a) holds in every data set."""
+    return all(
+        eval(condition, {"b": r.summary()["before"], "a": r.summary()["after"]}) for r in results
+    )
+
+
+print("before: median box IoU below 0.2:", in_all("b['box_iou_median'] < 0.2"))
+print("after: median box IoU above 0.5:", in_all("a['box_iou_median'] > 0.5"))
+print("pixel AP at least doubled:", in_all("a['pixel_ap'] > 2 * b['pixel_ap']"))
+print(
+    "mean of A on normal images: 10 times lower or more:",
+    in_all("a['mean_attention_normal_images'] * 10 < b['mean_attention_normal_images']"),
+)
+
+# %% [markdown] id="explore-text" tags=["student-only"]
+# ### Image, seed, threshold
+#
+# Move the sliders. Where does the method go wrong? What does a lower threshold do to the boxes, before and after?
+
+# %% id="explore" tags=["student-only"]
+shown = results[0]
+n_test = min(len(e.samples) for e in shown.evaluations.values())
+samples = shown.evaluations["after", 0].samples
+widgets.explore(
+    lambda image, seed, threshold: widgets.compare_states(
+        shown, seed=seed, image=image, threshold=threshold
+    ),
+    image=IntSlider(
+        value=next(i for i, sample in enumerate(samples) if not sample.is_normal),
+        max=n_test - 1,
+        description="image",
+        continuous_update=False,
+    ),
+    seed=IntSlider(value=0, max=max(shown.seeds), description="seed", continuous_update=False),
+    threshold=FloatSlider(
+        value=config.threshold_value,
+        min=0.05,
+        max=0.95,
+        step=0.05,
+        description="threshold",
+        continuous_update=False,
+    ),
+    alt="One test image with its attention maps untrained, before and after, each with its box.",
+)
+
+# %% [markdown] id="weight-text" tags=["student-only"]
+# ## 5. How much normal loss?
+#
+# W_normal sets how strongly A is pulled to 0 on normal images. Too little, and normal area stays bright. Too much, and the defect goes dark with the rest: then it costs more to let the defect through than the classification gains by it.
+
+# %% id="weights" tags=["student-only"]
+example = lab.abnormal[0]
+widgets.show_figure(
+    widgets.weights_figure(lab, image=example),
+    alt="The attention map of one image for W_normal from 0 to 80. With growing weight the bright "
+    "area shrinks from everywhere to the defect, and at the largest weight it grows dim.",
+)
+
+# %% [markdown] id="weights-caption" tags=["student-only"]
+# *The same image, trained with five different W_normal. Source of the image: as named in the figure.*
+
+# %% id="weights-claims" tags=["student-only"]
+# NBVAL_CHECK_OUTPUT
+runs = [lab.retrain(weight) for weight in (0, 0.3, 3, 20)]
+means = [lab.scores(run)["mean_attention_normal"] for run in runs]
+ious = [lab.scores(run)["box_iou"] for run in runs]
+print("more weight, lower A on normal images:", all(m > n for m, n in zip(means, means[1:])))
+print("the boxes at 20 fit better than at 0:", ious[-1] > 2 * ious[0])
+
+# %% [markdown] id="slider-text" tags=["student-only"]
+# ### W_normal under your fingers
+#
+# Each move of the first slider **trains anew**, 200 steps, while you wait. Without a running kernel you see the picture of the recipe's weight.
+#
+# Try: which weight makes the map most exact? Does the same weight suit every image? Where does the blue curve (A on normal images) end?
+
+# %% id="slider" tags=["student-only"]
+widgets.explore(
+    lambda normal_weight, image, threshold: widgets.retrain_figure(
+        lab, normal_weight=normal_weight, image=image, threshold=threshold
+    ),
+    normal_weight=SelectionSlider(
+        options=[(f"{weight:g}", weight) for weight in widgets.NORMAL_WEIGHTS],
+        value=20,
+        description="W_normal",
+        continuous_update=False,
+    ),
+    image=IntSlider(
+        value=example, max=len(lab.samples) - 1, description="image", continuous_update=False
+    ),
+    threshold=FloatSlider(
+        value=0.5, min=0.05, max=0.95, step=0.05, description="threshold", continuous_update=False
+    ),
+    alt="An input image, its attention map for the chosen W_normal, the map on the image, and the "
+    "mean of A on normal and abnormal images over the training.",
+)
+
+# %% [markdown] id="footer"
+# ## What to remember
+#
+# - Without the normal loss the model learns *what* and not *where*: it has no reason to lower A beside the defect.
+# - The mean of A on normal images, one line of code, gives that reason (equation 2). W_normal sets how strongly (equation 3).
+# - Show the median image and the spread over images and seeds, not the prettiest picture.
+#
+# ## Exercises
+#
+# One: `05-no-normal-loss`, above. Its solution is in [solutions/05_fig3_before_after.ipynb](solutions/05_fig3_before_after.ipynb).
+#
+# ## Next
+#
+# Back to [00 · Start here](00_start_here.ipynb), or train on your own images: [README](../README.md). Licences of the images: [data](../data/README.md).

@@ -1,0 +1,140 @@
+"""Small networks, images and trainings that the tests of the core share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attnlib.backbone import Backbone
+from attnlib.config import Config
+from attnlib.datasets import Sample
+from attnlib.model import AttentionNet
+from attnlib.sampling import Minibatch
+from attnlib.training_data import TrainingData, prepare
+
+SIDE, GRID = 40, (5, 5)
+TINY_TIMM = "timm/test_efficientnet"
+TINY_TIMM_LEVELS = ("blocks.0", "blocks.2")
+
+
+def tiny_network(seed: int = 0) -> nn.Sequential:
+    """Three layers with strides 2 and 4 and a batch normalisation that has seen something."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        )
+        network[1].running_mean.normal_()  # type: ignore[union-attr,operator]
+        network[1].running_var.uniform_(0.5, 2)  # type: ignore[union-attr,operator]
+    return network
+
+
+def tiny_backbone(seed: int = 0, **changes: Any) -> Backbone:
+    """A backbone of 6 + 8 = 14 channels on a 5 x 5 grid."""
+    settings: dict[str, Any] = {"levels": ("2", "3"), "grid_size": GRID, "input_size": SIDE}
+    return Backbone(module=tiny_network(seed), **(settings | changes))
+
+
+def tiny_net(
+    classes: Sequence[str] = ("hole", "crack"),
+    *,
+    seed: int = 0,
+    backbone: Backbone | None = None,
+    **changes: Any,
+) -> AttentionNet:
+    """A whole model on the tiny backbone; attention starts at 0.3."""
+    settings: dict[str, Any] = {"head_hidden": 8, "initial_attention": 0.3}
+    body = backbone or tiny_backbone(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        return AttentionNet(backbone=body, classes=classes, **(settings | changes))
+
+
+def tiny_config(**changes: Any) -> Config:
+    """Settings of a training of a second."""
+    settings: dict[str, Any] = {
+        "grid_size": GRID,
+        "input_size": SIDE,
+        "head_hidden": 8,
+        "initial_attention": 0.3,
+        "normal_weight": 5.0,
+        "feature_dropout": 0.2,
+        "steps": 12,
+        "batch_size": 6,
+        "views": 2,
+        "learning_rate": 0.01,
+        "threshold": "fixed",
+        "threshold_value": 0.5,
+    }
+    return Config(**(settings | changes))
+
+
+def picture(seed: int, kind: str | None = None, side: int = SIDE) -> NDArray[np.uint8]:
+    """Noise, with a bright (hole) or dark (anything else) square where it is abnormal."""
+    rng = np.random.default_rng([seed, side])
+    image = rng.integers(90, 160, (side, side, 3)).astype(np.uint8)
+    if kind is not None:
+        y, x = rng.integers(2, side - side // 4 - 2, 2)
+        image[y : y + side // 4, x : x + side // 4] = 250 if kind == "hole" else 5
+    return image
+
+
+def tiny_samples(n_normal: int, n_each: int, *, seed: int = 0, part: str = "train") -> list[Sample]:
+    """Normal samples and `n_each` of the classes hole and crack."""
+    kinds = ["good"] * n_normal + ["hole", "crack"] * n_each
+    return [
+        Sample(f"{part}/{k}/{i}", k, picture(100 * seed + i, None if k == "good" else k))
+        for i, k in enumerate(kinds)
+    ]
+
+
+def tiny_data(
+    net: AttentionNet, config: Config, *, val: bool = True, **options: Any
+) -> TrainingData:
+    """Prepared data: 5 normal and 2 x 2 abnormal training images, 2 and 2 x 1 for validation."""
+    held_out = tiny_samples(2, 1, seed=7, part="val") if val else []
+    return prepare(net, tiny_samples(5, 2), held_out, config, **options)
+
+
+def float64_data(
+    net: AttentionNet, images: Tensor, labels: Sequence[int], names: Sequence[str] = ()
+) -> TrainingData:
+    """Training data whose F is computed from float64 images at every step, with gradients."""
+
+    def source(items: NDArray[np.int64]) -> Tensor:
+        return net.feature_map(images[torch.from_numpy(items)])
+
+    return TrainingData(
+        train=source,
+        train_labels=np.array(labels, np.int64),
+        train_names=tuple(names) or tuple(f"image {i}" for i in range(len(labels))),
+        views=1,
+        val=None,
+        val_labels=np.empty(0, np.int64),
+        fingerprint="float64",
+    )
+
+
+def minibatch(normal: Sequence[int], abnormal: Sequence[int]) -> Minibatch:
+    """A minibatch of the given items."""
+    return Minibatch(np.array(normal, np.int64), np.array(abnormal, np.int64))
+
+
+@lru_cache(maxsize=1)
+def lite0() -> Backbone:
+    """The default backbone with its ImageNet weights; do not change it."""
+    return Backbone().eval()
+
+
+def same_state(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two state dictionaries hold the same bits."""
+    return set(one) == set(other) and all(torch.equal(one[k], other[k]) for k in one)

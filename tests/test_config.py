@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY_TIMM, TINY_TIMM_LEVELS, same_state
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attnlib.config import Config, build_model
+
+NAN, INF = float("nan"), float("inf")
+SMALL: dict[str, Any] = {
+    "backbone": TINY_TIMM,
+    "levels": TINY_TIMM_LEVELS,
+    "grid_size": (4, 6),
+    "input_size": 64,
+}
+
+
+def test_the_defaults_are_valid_and_those_of_fig_3() -> None:
+    config = Config()
+    assert config.grid_size == (15, 15) and config.input_size == 240
+    assert config.trainable == "frozen" and config.classifier_bias is False
+
+
+@given(
+    st.floats(0, 1000),
+    st.floats(0.001, 0.999),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from(["mean", "logsumexp", "attention"]),
+    st.integers(0, 2**63 - 1),
+)
+def test_a_dictionary_and_json_keep_every_setting(
+    weight: float, start: float, grid: tuple[int, int], pooling: Any, seed: int
+) -> None:
+    config = Config(
+        normal_weight=weight, initial_attention=start, grid_size=grid, pooling=pooling, seed=seed
+    )
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert set(config.to_dict()) == set(Config.__dataclass_fields__)
+
+
+def test_lists_become_tuples() -> None:
+    config = Config(levels=["a", "b"], grid_size=[3, 4])  # type: ignore[arg-type]
+    assert config.levels == ("a", "b") and config.grid_size == (3, 4)
+    hash(config)
+
+
+def test_settings_cannot_change_after_the_check() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().steps = 3  # type: ignore[misc]
+
+
+def test_replace_checks_names_and_values() -> None:
+    assert Config().replace(steps=7).steps == 7
+    with pytest.raises(ValueError, match="unknown setting 'step'; known settings are backbone, "):
+        Config().replace(step=7)
+    with pytest.raises(ValueError, match="steps is 0"):
+        Config().replace(steps=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("normal_weight", -1),
+        ("normal_weight", NAN),
+        ("normal_weight", INF),
+        ("normal_weight", "10"),
+        ("normal_weight", True),
+        ("normal_weight", None),
+        ("feature_dropout", 1.0),
+        ("feature_dropout", -0.1),
+        ("warmup", 1.5),
+        ("learning_rate", -1e-3),
+        ("backbone_learning_rate", 11),
+        ("weight_decay", -1),
+        ("threshold_value", 1.1),
+        ("min_area", 1),
+        ("initial_attention", 0),
+        ("initial_attention", 1),
+        ("classifier_scale", 0),
+        ("steps", 0),
+        ("steps", 1.5),
+        ("steps", "300"),
+        ("steps", True),
+        ("batch_size", 0),
+        ("views", 0),
+        ("views", 9),
+        ("patience", -1),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("seed", 0.5),
+        ("input_size", 31),
+        ("head_hidden", 0),
+        ("classifier_hidden", -1),
+        ("reduction", "max"),
+        ("threshold", "mask"),
+        ("trainable", "head"),
+        ("pooling", "max"),
+        ("head_norm", "batch"),
+        ("head_kernel", 2),
+        ("head_kernel", True),
+        ("normalization", None),
+        ("classifier_bias", 1),
+        ("classifier_bias", "yes"),
+        ("backbone", 3),
+        ("backbone", ""),
+        ("levels", "blocks.1"),
+        ("levels", ()),
+        ("levels", (1, 2)),
+        ("levels", None),
+        ("grid_size", 15),
+        ("grid_size", (15,)),
+        ("grid_size", (15, 0)),
+        ("grid_size", (15, 15.0)),
+        ("grid_size", "15"),
+    ],
+)
+def test_values_out_of_range_or_of_another_type_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*expected"):
+        Config(**{name: value})
+    with pytest.raises(ValueError, match=f"{name} is .*expected"):
+        Config.from_dict({name: value})
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"), [("quantile", 0.5), ("max_fraction", 0), ("max_fraction", 1)]
+)
+def test_a_threshold_that_no_rule_takes_is_refused_before_the_training(
+    rule: Any, value: float
+) -> None:
+    with pytest.raises(ValueError, match=f"threshold_value is {value}; for threshold '{rule}'"):
+        Config(threshold=rule, threshold_value=value)
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def test_a_file_names_only_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"normal_weight": 5, "levels": ["blocks.2"]}', encoding="utf-8")
+    assert Config.from_file(path) == Config(normal_weight=5, levels=("blocks.2",))
+    assert Config.from_file(str(path)).normal_weight == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a JSON file"),
+        (b"{'steps': 3}", "is not a JSON file"),
+        (b"\xff\xfe\x00", "is not a JSON file"),
+        (b"[" * 100_000, "is not a JSON file"),
+        (b'{"steps": ' + b"9" * 10_000 + b"}", "is not a JSON file"),
+        (b"[1, 2]", "holds a list; expected one JSON object"),
+        (b"null", "holds a NoneType"),
+        (b'{"stepz": 3}', "unknown setting 'stepz'"),
+        (b'{"normal_weight": NaN}', "normal_weight is nan"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        Config.from_file(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no configuration file at .*nope\.json"):
+        Config.from_file(tmp_path / "nope.json")
+
+
+# ------------------------------------------------------------------------------------ build_model
+
+
+def test_the_model_is_what_the_settings_say() -> None:
+    config = Config(
+        **SMALL,
+        trainable="tail",
+        head_hidden=9,
+        head_kernel=3,
+        head_norm="none",
+        pooling="logsumexp",
+        classifier_scale=2.0,
+        classifier_hidden=5,
+        classifier_bias=True,
+        normalization="channel",
+    )
+    net = build_model(config, ("a", "b"), pretrained=False)
+    assert net.classes == ("a", "b") and net.backbone.name == TINY_TIMM
+    assert net.backbone.grid_size == (4, 6) and net.backbone.normalization == "channel"
+    assert net.backbone.trainable == "tail"
+    assert net.attention_head.reduce.weight.shape == (9, 48, 3, 3)
+    assert net.attention_head.norm is None
+    assert net.classifier.pooling == "logsumexp" and net.classifier.scale == 2
+    assert net.classifier.first is not None and net.classifier.last.weight.shape == (2, 5)
+    assert net.classifier.last.bias is not None
+    assert net(torch.rand(1, 3, 64, 64)).attention_map.shape == (1, 1, 4, 6)
+
+
+def test_the_seed_decides_the_parameters_and_the_caller_keeps_his_random_state() -> None:
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    one = build_model(Config(**SMALL, seed=1), ("a",), pretrained=False)
+    torch.manual_seed(6)
+    same = build_model(Config(**SMALL, seed=1), ("a",), pretrained=False)
+    other = build_model(Config(**SMALL, seed=2), ("a",), pretrained=False)
+    torch.manual_seed(5)
+    build_model(Config(**SMALL, seed=1), ("a",), pretrained=False)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same_state(one.state_dict(), same.state_dict())
+    heads = [net.attention_head.state_dict() for net in (one, other)]
+    assert not same_state(*heads)

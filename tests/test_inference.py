@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import GRID, SIDE, TINY_TIMM, TINY_TIMM_LEVELS, picture, tiny_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from attnlib.boxes import ThresholdRule, upsample
+from attnlib.config import Config, build_model
+from attnlib.features import to_float
+from attnlib.images import ImageError
+from attnlib.inference import Detection, InferenceDevice
+from attnlib.runs import Run
+from attnlib.trace import INFERENCE_UNITS, Trace, check_inference
+
+
+def _device(classes: Any = ("crack", "hole"), **options: Any) -> InferenceDevice:
+    """An untrained model whose attention varies over the image; cut at half of its maximum."""
+    net = tiny_net(classes)
+    pictures = np.stack([picture(i) for i in range(4)])
+    with torch.no_grad():
+        raw = net.backbone.raw_features(to_float(torch.from_numpy(pictures).permute(0, 3, 1, 2)))
+        net.backbone.fit_normalization(raw)
+        net.attention_head.score.weight.mul_(6)
+    options = {"threshold": ThresholdRule("max_fraction", 0.5), "device": "cpu"} | options
+    return InferenceDevice(net, **options)
+
+
+def _map(device: InferenceDevice, image: Any) -> NDArray[np.float32]:
+    [found] = device.predict(image)
+    return found.attention_map
+
+
+# ------------------------------------------------------------------------------------ input kinds
+
+
+def test_all_kinds_of_colour_input_give_the_same_map(tmp_path: Path) -> None:
+    device, image = _device(), picture(3, "hole", 64)[:, :48]
+    path = tmp_path / "a.png"
+    Image.fromarray(image).save(path)
+    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    expected = _map(device, image)
+    for same in (
+        path,
+        str(path),
+        Image.fromarray(image),
+        image / 255,
+        (image / 255).astype(np.float32),
+        image.astype(np.uint16) * 257,
+        opaque,
+        Image.fromarray(opaque),
+        np.asfortranarray(image),
+        [path],
+        (x for x in [image]),
+        image[None],
+    ):
+        assert np.array_equal(_map(device, same), expected)
+
+
+def test_all_kinds_of_grey_input_give_the_same_map(tmp_path: Path) -> None:
+    device, grey = _device(), picture(4, "crack", 50)[:, :, 0]
+    deep = grey.astype(np.uint16) * 257
+    for name, pixels in (("8.png", grey), ("16.png", deep), ("16.tiff", deep)):
+        Image.fromarray(pixels).save(tmp_path / name)
+    expected = _map(device, np.dstack([grey] * 3))
+    for same in (
+        grey,
+        grey[:, :, None],
+        grey / 255,
+        deep,
+        Image.fromarray(grey),
+        Image.fromarray(deep),
+        tmp_path / "8.png",
+        tmp_path / "16.png",
+        tmp_path / "16.tiff",
+    ):
+        assert np.array_equal(_map(device, same), expected)
+
+
+def test_black_and_white_and_palette_pictures() -> None:
+    device = _device()
+    mask = picture(1, "hole")[:, :, 0] > 200
+    assert np.array_equal(_map(device, mask), _map(device, mask.astype(np.uint8) * np.uint8(255)))
+    paletted = Image.fromarray(picture(1)).quantize(16)
+    assert np.array_equal(_map(device, paletted), _map(device, np.array(paletted.convert("RGB"))))
+
+
+def test_transparent_pixels_are_white() -> None:
+    device, image = _device(), picture(2)
+    rgba = np.dstack([image, np.zeros(image.shape[:2], np.uint8)])
+    assert np.array_equal(_map(device, rgba), _map(device, np.full_like(image, 255)))
+
+
+# ----------------------------------------------------------------------------------- what it says
+
+
+def test_the_map_is_that_of_the_model() -> None:
+    device, image = _device(), picture(5, "hole")
+    out = device.net(to_float(torch.from_numpy(image)[None].permute(0, 3, 1, 2)))
+    [found] = device.predict(image)
+    assert np.allclose(found.attention_map, out.attention_map[0, 0].detach(), atol=1e-6)
+    v1 = out.class_probabilities[0].detach().numpy()
+    assert list(found.class_probabilities.values()) == pytest.approx(v1.tolist(), abs=1e-6)
+    assert found.class_name == device.classes[int(v1.argmax())]
+    assert found.attention_map.dtype == np.float32 and found.attention_map.shape == GRID
+    assert found.score == found.attention_map.max()
+    assert found.threshold == pytest.approx(found.score / 2)
+
+
+def test_probabilities_of_several_classes_sum_to_1_and_one_class_has_its_own() -> None:
+    [several] = _device(("crack", "hole", "mould")).predict(picture(0))
+    assert list(several.class_probabilities) == ["crack", "hole", "mould"]
+    assert sum(several.class_probabilities.values()) == pytest.approx(1)
+    device = _device(("hole",))
+    [one] = device.predict(picture(0))
+    assert one.class_name == "hole" and 0 < one.class_probabilities["hole"] < 1
+    with torch.no_grad():
+        device.net.classifier.last.weight.mul_(1e6)
+    [sure] = device.predict(picture(0))  # a huge logit does not overflow
+    assert sure.class_probabilities["hole"] in (0, 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 99))
+def test_boxes_lie_inside_the_original_image(h: int, w: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 255, (h, w, 3)).astype(np.uint8)
+    [found] = _SHARED.predict(image)
+    assert found.size == (h, w) and found.boxes and found.is_abnormal
+    for box in found.boxes:
+        assert 0 <= box.x0 < box.x1 <= w and 0 <= box.y0 < box.y1 <= h
+        assert found.threshold < box.score <= found.score + 1e-6
+    full = found.full_map()
+    assert full.shape == (h, w)
+    assert np.array_equal(full, upsample(found.attention_map, (h, w)))
+    marked = np.zeros((h, w), bool)
+    for box in found.boxes:
+        marked[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)] = True
+    assert marked[full > np.float32(found.threshold)].all()
+
+
+_SHARED = _device()
+
+
+def test_unequal_sizes_in_one_batch_keep_their_order() -> None:
+    device = _device()
+    images = [picture(i, "hole", side)[:, : 20 + i] for i, side in enumerate((40, 90, 33, 64, 50))]
+    for batch_size in (1, 2, 5, 16):
+        found = device.predict(images, batch_size=batch_size)
+        assert [d.size for d in found] == [image.shape[:2] for image in images]
+        for image, together in zip(images, found, strict=True):
+            [alone] = device.predict(image)
+            assert np.allclose(alone.attention_map, together.attention_map, atol=1e-5)
+            assert alone.score == pytest.approx(together.score, abs=1e-5)
+            assert [b.as_tuple() for b in alone.boxes] == [b.as_tuple() for b in together.boxes]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert _device().predict([]) == []
+
+
+def test_no_box_above_the_threshold_means_normal() -> None:
+    [found] = _device(threshold=ThresholdRule("fixed", 1.0)).predict(picture(0, "hole"))
+    assert found.boxes == () and not found.is_abnormal
+    assert found.to_dict()["class"] is None and found.to_dict()["abnormal"] is False
+
+
+def test_small_areas_are_dropped() -> None:
+    image = picture(7, "hole", 80)
+    [every] = _device().predict(image)
+    area = max(box.width * box.height for box in every.boxes) / 80**2  # at least their pixels'
+    [none] = _device(min_area=area).predict(image)
+    [large] = _device(min_area=0.02).predict(image)
+    assert len(every.boxes) > len(large.boxes) > len(none.boxes) == 0
+    assert set(large.boxes) < set(every.boxes)
+
+
+def test_a_detection_as_plain_values() -> None:
+    import json
+
+    [found] = _device().predict(picture(5, "hole", 80)[:, :60])
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert (record["height"], record["width"]) == (80, 60)
+    assert record["class"] == found.class_name and record["abnormal"] is True
+    assert len(record["boxes"]) == len(found.boxes)
+    assert set(record["boxes"][0]) == {"x0", "y0", "x1", "y1", "score"}
+    assert record["score"] == pytest.approx(found.score)
+
+
+# ------------------------------------------------------------------------------------------ trace
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_every_image_takes_the_way_of_fig_4(batch_size: int) -> None:
+    trace, images = Trace(), [picture(i, kind) for i, kind in enumerate((None, "hole", None))]
+    heard = _device(listener=trace).predict(images, batch_size=batch_size)
+    assert check_inference(trace.events) == []
+    assert [trace.path_of(i) for i in range(3)] == [INFERENCE_UNITS] * 3
+    assert all(event.step is None for event in trace.events)
+    silent = _device().predict(images, batch_size=batch_size)
+    for one, other in zip(heard, silent, strict=True):
+        assert np.array_equal(one.attention_map, other.attention_map)
+
+
+# ------------------------------------------------------------------------------------------ device
+
+
+def test_the_model_is_in_evaluation_mode_and_keeps_no_gradients() -> None:
+    net = tiny_net().train()
+    device = InferenceDevice(net, threshold=ThresholdRule("fixed", 0.5), device=torch.device("cpu"))
+    assert not device.net.training
+    maps, logits = device.maps_and_logits(np.stack([picture(0), picture(1)]))
+    assert maps.shape == (2, *GRID) and logits.shape == (2, 2)
+    assert maps.dtype == logits.dtype == np.float32
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_load_reads_a_run(tmp_path: Path) -> None:
+    import pandas as pd
+
+    config = Config(
+        backbone=TINY_TIMM,
+        levels=TINY_TIMM_LEVELS,
+        grid_size=(4, 4),
+        input_size=64,
+        initial_attention=0.4,
+        min_area=0.25,
+    )
+    net = build_model(config, ("a", "b"), pretrained=False).eval()
+    rule = ThresholdRule("max_fraction", 0.9)
+    folder = Run(net, config, rule, pd.DataFrame(), {}).save(tmp_path / "run")
+    device = InferenceDevice.load(folder, device="cpu")
+    assert device.classes == ("a", "b") and device.min_area == 0.25 and device.threshold == rule
+    images = [picture(0, "hole", 64), picture(1, None, 70)]
+    direct = InferenceDevice(net, threshold=rule, device="cpu", min_area=0.25)
+    for one, other in zip(device.predict(images), direct.predict(images), strict=True):
+        assert isinstance(one, Detection)
+        assert np.array_equal(one.attention_map, other.attention_map)
+        assert one.to_dict() == other.to_dict()
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        InferenceDevice.load(tmp_path / "nope")
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def test_bad_images_are_named(tmp_path: Path) -> None:
+    device = _device()
+    (tmp_path / "text.png").write_text("not a picture", encoding="utf-8")
+    (tmp_path / "empty.png").touch()
+    Image.fromarray(picture(0)).save(tmp_path / "good.png")
+    data = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    for name in ("text.png", "empty.png", "cut.png"):
+        for images in (tmp_path / name, [tmp_path / "good.png", tmp_path / name]):
+            with pytest.raises(ImageError, match=name):
+                device.predict(images)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        device.predict([tmp_path / "good.png", tmp_path / "gone.png"])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((8, 8), np.nan),
+        np.full((8, 8), 300.0),
+        np.zeros((8, 8), np.int64),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros(8, np.uint8),
+    ],
+)
+def test_bad_arrays_are_refused(image: Any) -> None:
+    with pytest.raises(ImageError):
+        _SHARED.predict(image)
+
+
+@pytest.mark.parametrize("image", [3, [3], [None], torch.zeros(3, SIDE, SIDE)])
+def test_things_that_are_no_images_are_refused(image: Any) -> None:
+    with pytest.raises(TypeError):
+        _SHARED.predict(image)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        _SHARED.predict(picture(0), batch_size=0)
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used here"):
+        _device(device="abacus")
+    with pytest.raises(ValueError, match="a quantile rule has no threshold yet"):
+        _device(threshold=ThresholdRule("quantile")).predict(picture(0))

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as nnf
+from helpers import GRID, SIDE, tiny_backbone, tiny_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnlib.model import (
+    AttentionHead,
+    AttentionNet,
+    Classifier,
+    class_probabilities,
+    integrate,
+    upsample_attention,
+)
+
+small = st.integers(1, 5)
+poolings = st.sampled_from(["mean", "logsumexp", "attention"])
+
+
+# ------------------------------------------------------------------------------------- equation 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(small, small, small, small, st.integers(0, 99))
+def test_integrate_is_equation_1(b: int, k: int, h: int, w: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    f, a = rng.normal(size=(b, k, h, w)), rng.random((b, 1, h, w))
+    g = integrate(torch.from_numpy(f), torch.from_numpy(a)).numpy()
+    assert g.shape == f.shape
+    i, j, c = rng.integers(h), rng.integers(w), rng.integers(k)
+    assert np.array_equal(g[:, c, i, j], f[:, c, i, j] * a[:, 0, i, j])
+    assert np.array_equal(g, np.einsum("bkij,bij->bkij", f, a[:, 0]))
+
+
+# ---------------------------------------------------------------------------------- attention head
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.001, 0.999), st.sampled_from([1, 3]), st.sampled_from(["layer", "none"]))
+def test_attention_starts_near_its_initial_value(start: float, kernel: Any, norm: Any) -> None:
+    head = AttentionHead(channels=5, hidden=6, kernel=kernel, norm=norm, initial_attention=start)
+    with torch.no_grad():
+        head.score.weight.zero_()  # what is left is the bias
+        a = head(torch.randn(2, 5, 4, 3))
+    assert a.shape == (2, 1, 4, 3)
+    assert torch.allclose(a, torch.full_like(a, start), rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["layer", "none"])
+def test_attention_is_a_probability(norm: Any) -> None:
+    head = AttentionHead(channels=4, hidden=8, norm=norm)
+    a = head(torch.randn(3, 4, 5, 5) * 1000)
+    assert a.min() >= 0 and a.max() <= 1 and a.isfinite().all()
+
+
+def test_kernel_1_sees_its_own_position_and_kernel_3_its_neighbours() -> None:
+    for kernel, reach in ((1, 0), (3, 1)):
+        head = AttentionHead(channels=4, hidden=8, kernel=kernel)  # type: ignore[arg-type]
+        f = torch.randn(1, 4, 7, 7)
+        other = f.clone()
+        other[0, :, 3, 3] += 5
+        changed = (head(f) != head(other))[0, 0].nonzero()
+        assert int((changed - 3).abs().max()) == reach
+
+
+def test_layer_norm_makes_the_scale_of_f_matter_little() -> None:
+    head = AttentionHead(channels=4, hidden=8, norm="layer")
+    with torch.no_grad():
+        head.reduce.bias.zero_()  # type: ignore[union-attr]
+    f = torch.randn(1, 4, 3, 3)
+    assert torch.allclose(head(f), head(f * 50), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": 2}, "kernel is 2; expected 1 or 3"),
+        ({"initial_attention": 0.0}, "initial_attention is 0.0"),
+        ({"initial_attention": 1.0}, "initial_attention is 1.0"),
+        ({"norm": "batch"}, "norm is 'batch'"),
+    ],
+)
+def test_bad_heads_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AttentionHead(channels=4, **changes)
+
+
+# -------------------------------------------------------------------------------------- classifier
+
+
+def test_mean_pooling_is_a_linear_layer_on_the_mean_of_g() -> None:
+    classifier = Classifier(channels=4, n_classes=3, scale=15.0)
+    g = torch.randn(2, 4, 5, 5)
+    expected = 15 * g.mean(dim=(2, 3)) @ classifier.last.weight.T
+    assert torch.allclose(classifier(g), expected, atol=1e-5)
+
+
+def test_logsumexp_is_a_smooth_maximum() -> None:
+    classifier = Classifier(channels=4, n_classes=3, pooling="logsumexp", bias=True)
+    g = torch.randn(2, 4, 5, 5) * 40
+    scores = classifier.scores(g.flatten(2).transpose(1, 2))
+    upper = scores.amax(dim=1)
+    z = classifier(g)
+    assert (z <= upper + 1e-4).all() and (z >= upper - np.log(25) - 1e-4).all()
+    same = torch.ones(1, 4, 5, 5)
+    assert torch.allclose(classifier(same), classifier.scores(torch.ones(1, 4)), atol=1e-5)
+
+
+def test_attention_pooling_does_not_depend_on_how_large_the_area_is() -> None:
+    classifier = Classifier(channels=4, n_classes=3, pooling="attention")
+    g = torch.zeros(2, 4, 6, 6)
+    vector = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    g[0, :, 1, 1] = vector
+    g[1, :, 1:5, 1:5] = vector[:, None, None]
+    z = classifier(g)
+    assert torch.allclose(z[0], z[1], rtol=1e-4)
+    assert torch.allclose(classifier(g * 7), z, rtol=1e-4)  # nor on how strong the attention is
+
+
+@settings(max_examples=25, deadline=None)
+@given(poolings, st.integers(1, 4), st.sampled_from([0, 6]), st.booleans())
+def test_the_class_is_a_function_of_g_alone(
+    pooling: Any, n_classes: int, hidden: int, bias: bool
+) -> None:
+    classifier = Classifier(
+        channels=4, n_classes=n_classes, pooling=pooling, hidden=hidden, bias=bias
+    )
+    g = torch.randn(3, 4, 5, 5)
+    z = classifier(g)
+    assert z.shape == (3, n_classes)
+    # Where it happens does not matter, only what: positions may be shuffled.
+    shuffled = g.flatten(2)[:, :, torch.randperm(25)].view_as(g)
+    assert torch.allclose(z, classifier(shuffled), atol=1e-4)
+    nothing = classifier(torch.zeros(1, 4, 5, 5))
+    assert nothing.isfinite().all()
+    if not bias:
+        assert torch.allclose(nothing, torch.zeros(1, n_classes), atol=1e-5)
+    assert (classifier.last.bias is not None) == bias
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_classes": 0}, "n_classes is 0"),
+        ({"pooling": "max"}, "pooling is 'max'"),
+        ({"hidden": -1}, "hidden is -1"),
+        ({"scale": 0.0}, "scale is 0.0"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"scale": float("inf")}, "scale is inf"),
+    ],
+)
+def test_bad_classifiers_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classifier(**({"channels": 4, "n_classes": 2} | changes))
+
+
+@given(st.integers(1, 5), st.integers(0, 99))
+def test_v1_is_a_probability(n_classes: int, seed: int) -> None:
+    z = torch.randn(3, n_classes, generator=torch.Generator().manual_seed(seed)) * 10
+    v1 = class_probabilities(z)
+    assert v1.min() >= 0 and v1.max() <= 1
+    if n_classes == 1:
+        assert torch.allclose(v1, 1 / (1 + (-z).exp()), atol=1e-6)
+    else:
+        assert torch.allclose(v1.sum(1), torch.ones(3))
+        assert torch.equal(v1.argmax(1), z.argmax(1))
+
+
+# ---------------------------------------------------------------------------------- the whole model
+
+
+@pytest.mark.parametrize("classes", [["hole"], ["hole", "crack", "mould"]])
+@pytest.mark.parametrize("pooling", ["mean", "logsumexp", "attention"])
+def test_forward_returns_all_maps_by_name(classes: list[str], pooling: Any) -> None:
+    net = tiny_net(classes, pooling=pooling)
+    out = net(torch.rand(2, 3, SIDE, SIDE))
+    assert out.feature_map.shape == out.integrated_map.shape == (2, 14, *GRID)
+    assert out.attention_map.shape == (2, 1, *GRID)
+    assert out.logits.shape == out.class_probabilities.shape == (2, len(classes))
+    assert torch.equal(out.integrated_map, out.feature_map * out.attention_map)
+    assert torch.equal(out.logits, net.classify(out.integrated_map))
+    again = net.from_features(out.feature_map)
+    assert torch.equal(again.attention_map, out.attention_map)
+    assert torch.equal(again.logits, out.logits)
+
+
+def test_images_of_a_batch_do_not_influence_each_other() -> None:
+    net = tiny_net().double().train()
+    images = torch.rand(4, 3, SIDE, SIDE, dtype=torch.float64)
+    whole = net(images)
+    for i in range(4):
+        alone = net(images[i : i + 1])
+        assert torch.allclose(whole.attention_map[i], alone.attention_map[0], rtol=1e-12)
+        assert torch.allclose(whole.logits[i], alone.logits[0], rtol=1e-10)
+
+
+def test_head_parameters_are_those_of_head_and_classifier() -> None:
+    net = tiny_net(classifier_hidden=5, classifier_bias=True)
+    own = {id(p) for p in net.head_parameters()}
+    body = {id(p) for p in net.backbone.parameters()}
+    assert own | body == {id(p) for p in net.parameters()} and not own & body
+    assert len(own) == 10  # 2 convolutions and the norm with biases; 2 linear layers with biases
+
+
+@pytest.mark.parametrize(("which", "trained"), [("frozen", 0), ("tail", 2), ("all", 6)])
+def test_trainable_is_handed_to_the_backbone(which: Any, trained: int) -> None:
+    net = tiny_net(trainable=which)
+    assert sum(p.requires_grad for p in net.backbone.parameters()) == trained
+    assert all(p.requires_grad for p in net.head_parameters())
+
+
+@pytest.mark.parametrize("classes", [[], ["hole", "hole"], "hole", ""])
+def test_bad_classes_are_refused(classes: Any) -> None:
+    with pytest.raises(ValueError, match="expected at least one defect class, each name once"):
+        AttentionNet(backbone=tiny_backbone(), classes=classes)
+
+
+def test_arguments_go_by_name() -> None:
+    with pytest.raises(TypeError):
+        AttentionNet(tiny_backbone(), ["hole"])  # type: ignore[misc]
+
+
+def test_upsampling_is_bilinear_with_pixel_centres_aligned() -> None:
+    a = torch.rand(2, 1, 5, 5)
+    up = upsample_attention(a, (40, 23))
+    assert up.shape == (2, 1, 40, 23)
+    assert torch.equal(up, nnf.interpolate(a, (40, 23), mode="bilinear", align_corners=False))
+    assert up.min() >= a.min() and up.max() <= a.max()
