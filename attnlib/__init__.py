@@ -1,1 +1,1 @@
-"""attnlib: weakly supervised defect localization with an attention map, after JP7830372B2 / US12586354B2."""
+"""Weakly supervised defect localization by an attention map, after JP7830372B2 / US12586354B2."""

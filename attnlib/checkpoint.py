@@ -47,7 +47,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say which file it was
+        if error.errno and error.filename is None:  # a full disk does not say which file it was
             error.filename = str(path)
         raise
     finally:

@@ -10,6 +10,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,14 +117,18 @@ def detect_files(
     folder.mkdir(parents=True, exist_ok=True)
     names = _overlay_names(files)
     records: list[dict[str, Any]] = []
-    with tqdm(
-        total=len(files), desc="images", unit="image", disable=not progress, leave=False
-    ) as bar:
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,  # to decode, draw and encode
+        tqdm(
+            total=len(files), desc="images", unit="image", disable=not progress, leave=False
+        ) as bar,
+    ):
         for start in range(0, len(files), _BATCH):
             part = files[start : start + _BATCH]
-            pictures = [_read(file.path) for file in part]
+            pictures = list(pool.map(_read, [file.path for file in part]))
             good = [picture for picture in pictures if not isinstance(picture, Exception)]
             found = iter(device.predict(good) if good else [])
+            drawings: list[Future[None]] = []
             for number, (file, picture) in enumerate(zip(part, pictures, strict=True), start):
                 shown = show_path(file.name)
                 if isinstance(picture, Exception):
@@ -132,9 +137,11 @@ def detect_files(
                     detection = next(found)
                     name = f"{OVERLAYS}/{names[number]}" if overlays else None
                     if name is not None:
-                        _draw(folder / name, picture, detection)
+                        drawings.append(pool.submit(_draw, folder / name, picture, detection))
                     records.append({"image": shown, "overlay": name, **detection.to_dict()})
-                bar.update()
+            for drawing in drawings:
+                drawing.result()  # raises what went wrong
+            bar.update(len(part))
     _write_tables(folder, records)
     return records
 

@@ -33,7 +33,8 @@ def describe(value: Any) -> str:
         return f"the text {value!r}"
     if isinstance(value, list | tuple | dict):
         return f"a {type(value).__name__} of length {len(value)}"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def difference(

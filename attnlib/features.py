@@ -30,18 +30,17 @@ from tqdm.auto import tqdm
 from attnlib import images, seeds
 from attnlib.backbone import Backbone
 from attnlib.datasets import Sample
-from attnlib.fusion import FusedBackbone
+from attnlib.fusion import CPU_BATCH, FusedBackbone
 from attnlib.sampling import Indices
 
 VIEWS = 8
 """Number of views there are: the four quarter turns, each also mirrored. View 0 is the image
 itself."""
 
-MEMORY_LIMIT = 1 << 30
+MEMORY_LIMIT = 1 << 29
 """Bytes of features above which they are kept on disk and memory-mapped."""
 
 _CHUNK = 32  # images decoded at once
-_CPU_BATCH = 4  # images that go through the backbone at once on a CPU
 
 
 def view(image: Tensor, number: int) -> Tensor:
@@ -225,8 +224,7 @@ def _fill(
     """Compute features chunk by chunk; the next chunk is decoded while the backbone works."""
     starts = list(range(0, len(samples), _CHUNK))
     fast = FusedBackbone(backbone)
-    # On a CPU the maps of a few images fit its caches, those of many do not.
-    step = _CPU_BATCH if torch.device(device).type == "cpu" else _CHUNK
+    step = CPU_BATCH if torch.device(device).type == "cpu" else _CHUNK
 
     def read(start: int) -> list[NDArray[np.uint8]]:
         return list(
@@ -325,12 +323,16 @@ class CachedFeatures:
     def __init__(
         self, features: FeatureSet, backbone: Backbone, device: torch.device | str = "cpu"
     ) -> None:
-        self.features, self.backbone, self.device = features, backbone, device
-        self._flat = features.values.reshape(-1, *features.values.shape[2:])  # (n * v, h, w, k)
+        self.backbone, self.device = backbone, device
+        flat = features.values.reshape(-1, *features.values.shape[2:])  # (n * v, h, w, k)
         self._ready: Tensor | None = None
-        if not features.on_disk:
-            raw = torch.from_numpy(self._flat).to(device)
-            self._ready = (raw - backbone.feature_mean) @ backbone.feature_transform.T
+        if features.on_disk:
+            self._stored, self._flat = features, flat
+            return
+        self._ready = torch.empty(flat.shape, device=device)
+        for start in range(0, len(flat), _CHUNK):  # no second copy of everything
+            raw = torch.from_numpy(flat[start : start + _CHUNK]).to(device) - backbone.feature_mean
+            self._ready[start : start + _CHUNK] = raw @ backbone.feature_transform.T
 
     def __call__(self, items: Indices) -> Tensor:
         """Items (m,) -> F (m, k, h, w)."""

@@ -19,6 +19,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attnlib.backbone import Backbone, to_grid
 
+CPU_BATCH = 4
+"""Pictures that go through a network at once on a CPU: their maps fit its caches, those of many
+pictures do not."""
+
 
 class FusedBackbone(nn.Module):
     """Pictures as bytes -> raw features: a frozen copy of a backbone.

@@ -64,6 +64,8 @@ class HeadLab:
     ----------
     samples : tuple of Sample
         The test images. Their masks are read for scoring, never for training.
+    training_names : tuple of str
+        The images that train.
     untrained : Retrained
         The model before any step.
     """
@@ -83,6 +85,7 @@ class HeadLab:
         self.config = recipe.replace(seed=seed, steps=steps, batch_size=batch_size)
         split = make_split(replace(dataset, samples=in_memory(dataset.samples)), seed=seed)
         self.samples = split.test
+        self.training_names = tuple(sample.name for sample in split.train)
         self.masks = [sample.read_mask() for sample in split.test]
         self._net = build_model(self.config, split.classes)
         self._data = prepare(self._net, split.train, (), self.config, device=device)

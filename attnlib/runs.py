@@ -149,7 +149,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         partial.replace(path)
     except OSError as error:
-        if error.filename is None:  # a full disk does not say which file it was
+        if error.errno and error.filename is None:  # a full disk does not say which file it was
             error.filename = str(path)
         raise
     finally:

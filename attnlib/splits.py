@@ -101,7 +101,7 @@ class Split:
             unfinished.write_bytes(text.getvalue().encode("utf-8"))
             unfinished.replace(target)
         except OSError as error:
-            if error.filename is None:  # a full disk does not say which file it was
+            if error.errno and error.filename is None:  # a full disk does not say where
                 error.filename = str(target)
             raise
         finally:

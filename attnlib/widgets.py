@@ -6,10 +6,12 @@ and shows its first picture also as a plain PNG, so that a reader without a runn
 
 from __future__ import annotations
 
+import ast
 import base64
 import html
 import inspect
 import io
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,9 +58,31 @@ def show_figure(figure: Figure, *, alt: str, dpi: int = _DPI) -> None:
 
 
 def show_source(*objects: Callable[..., Any] | type) -> None:
-    """Show the source of library functions or classes as code."""
-    text = "\n\n".join(inspect.getsource(thing).rstrip() for thing in objects)
-    _show(_markdown(f"```python\n{text}\n```"))
+    """Show the source of library functions or classes as code, each docstring cut to one line."""
+    code = "\n\n\n".join(short_source(thing) for thing in objects)
+    _show(_markdown(f"```python\n{code}\n```"))
+
+
+def short_source(thing: Callable[..., Any] | type) -> str:
+    """Return the source of a function or class with the first line of each docstring only.
+
+    Examples
+    --------
+    >>> from attnlib.losses import total_loss
+    >>> print(short_source(total_loss).splitlines()[-1])
+        return normal_weight * normal + classification
+    """
+    text = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    lines = text.splitlines()
+    for node in reversed(list(ast.walk(ast.parse(text)))):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        words, place = ast.get_docstring(node), node.body[0]
+        if words and place.end_lineno is not None:
+            first = words.split("\n\n")[0].replace("\n", " ")
+            indent = " " * place.col_offset
+            lines[place.lineno - 1 : place.end_lineno] = [f'{indent}"""{first}"""']
+    return "\n".join(lines)
 
 
 def _display(png: bytes, alt: str, **more: Any) -> None:

@@ -143,7 +143,7 @@ def test_data_seeds_writes_a_folder_that_can_be_read(invoke: Invoke, tmp_path: P
     folder = tmp_path / "mine" / "seeds"
     dataset = read_folder(folder)
     assert dataset.classes == ("hole",)
-    assert dataset.summary().loc["good"].tolist() == [30, 30, 60]
+    assert dataset.summary().loc["good"].tolist() == [60, 60, 120]
     for sample in dataset.samples[:40:13]:
         assert sample.read_image().shape == (32, 32, 3)
     assert all(s.read_mask().any() for s in dataset if not s.is_normal)  # type: ignore[union-attr]
@@ -210,12 +210,13 @@ def test_evaluate_prints_one_object(place: Path, invoke: Invoke) -> None:
 
 
 def test_evaluate_prints_a_table(place: Path, invoke: Invoke) -> None:
-    before = (place / "run" / "metrics.json").read_bytes()
-    result = invoke("evaluate", "--run", place / "run", "--split", "val", "--device", "cpu")
+    shutil.copytree(place / "run", "run")
+    Path("run/metrics.json").write_text("as before", encoding="utf-8")
+    result = invoke("evaluate", "--run", "run", "--split", "train", "--device", "cpu")
     assert result.exit_code == 0
-    assert "val part, 2 images" in result.stdout
+    assert "train part, 8 images" in result.stdout
     assert "(oracle threshold)" in result.stdout
-    assert (place / "run" / "metrics.json").read_bytes() == before
+    assert Path("run/metrics.json").read_text(encoding="utf-8") == "as before"
 
 
 def test_evaluate_without_masks_gives_null(place: Path, invoke: Invoke, tmp_path: Path) -> None:
@@ -273,12 +274,20 @@ def test_train_refuses_the_folder_of_another_run(place: Path, invoke: Invoke, re
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
 
 
-def test_rendered_seeds_are_found_again(invoke: Invoke, tmp_path: Path) -> None:
+def test_rendered_seeds_are_found_again(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import attnlib.datasets
+
+    render = attnlib.datasets.rendered_seeds
+    monkeypatch.setattr(
+        attnlib.datasets, "rendered_seeds", lambda **_: render(n_normal=9, n_abnormal=9, size=48)
+    )
     settings = write_settings(tmp_path / "tiny.json", steps=2)
     result = invoke("train", "--data", "seeds", "--out", "run", "--config", settings)
     assert result.exit_code == 0, result.output
-    record = json.loads(invoke("evaluate", "--run", "run", "--split", "val", "--json").stdout)
-    assert record["n_test"] == 12
+    record = json.loads(invoke("evaluate", "--run", "run", "--json").stdout)
+    assert record["n_test"] == 10
     assert record["data"] == "seeds"
 
 

@@ -28,6 +28,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,9 @@ class Target:
 # ------------------------------------------------------------------------ from source to cells
 
 
-def targets(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Target]:
+def targets(names: Iterable[str] = (), folder: Path | None = None) -> list[Target]:
     """All notebooks, or those whose name starts with one of `names`."""
-    sources = sorted((folder / "src").glob("[0-9][0-9]_*.py"))
+    sources = sorted(((folder or NOTEBOOKS) / "src").glob("[0-9][0-9]_*.py"))
     wanted = tuple(names)
     for name in wanted:
         if not any(source.stem.startswith(name) for source in sources):
@@ -200,6 +201,8 @@ def execute(cells: list[Any], folder: Path) -> tuple[Any, dict[str, Any]]:
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=40"],  # errors only
     )
 
     def watch(**_: Any) -> None:
@@ -229,27 +232,28 @@ def _watch_memory(process: psutil.Process, stop: threading.Event, peak: list[int
             return
 
 
-class _limited_cores:
-    """Gives the kernel at most two cores, so that times mean the same on every machine."""
-
-    def __enter__(self) -> int:
-        self.variable = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = str(CORES)
-        self.process = psutil.Process()
-        self.usable: list[int] = []
-        if not hasattr(self.process, "cpu_affinity"):  # macOS has no such setting
-            return min(CORES, os.cpu_count() or 1)
-        self.usable = self.process.cpu_affinity()
-        self.process.cpu_affinity(self.usable[:CORES])
-        return min(CORES, len(self.usable))
-
-    def __exit__(self, *_: object) -> None:
-        if self.usable:
-            self.process.cpu_affinity(self.usable)
-        if self.variable is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = self.variable
+@contextmanager
+def _limited_cores() -> Iterator[int]:
+    """Give the kernel at most two cores, so that times mean the same on every machine."""
+    # Threads that wait sleep: on a busy machine spinning ones take the time of those that work.
+    wanted = {"OMP_NUM_THREADS": str(CORES), "OMP_WAIT_POLICY": "PASSIVE"}
+    known = {name: os.environ.get(name) for name in wanted}
+    process, usable = psutil.Process(), os.cpu_count() or 1
+    allowed = process.cpu_affinity() if hasattr(process, "cpu_affinity") else []  # not on macOS
+    os.environ.update(wanted)
+    if allowed:
+        process.cpu_affinity(allowed[:CORES])
+        usable = len(allowed)
+    try:
+        yield min(CORES, usable)
+    finally:
+        if allowed:
+            process.cpu_affinity(allowed)
+        for name, value in known.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def clean(notebook: Any) -> None:
@@ -260,6 +264,7 @@ def clean(notebook: Any) -> None:
     BuildError
         If a cell wrote to standard error or printed an absolute path: mend the cell.
     """
+    notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in _KEPT_METADATA}
         for output in cell.get("outputs", []):

@@ -24,7 +24,6 @@
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from ipywidgets import Dropdown
@@ -216,6 +215,7 @@ widgets.explore(
 f, a = torch.ones(2, 2, 1, 1), torch.tensor([[[0.0]], [[1.0]]])
 print("A of the two images:", a.flatten().tolist())
 print("f * a, image 1:     ", (f * a)[0].flatten().tolist(), "but A is 0 here: expected [0.0, 0.0]")
+
 
 # %% id="exercise"
 def integrate(f: torch.Tensor, a: torch.Tensor) -> torch.Tensor:

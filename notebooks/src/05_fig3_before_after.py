@@ -16,12 +16,14 @@
 # %% id="setup"
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 from ipywidgets import FloatSlider, IntSlider, SelectionSlider
 
 from attnlib import exercises, widgets
 from attnlib.before_after import run_before_after
+from attnlib.boxes import union_box
 from attnlib.config import Config
 from attnlib.datasets import hazelnut, rendered_seeds
 from attnlib.download import is_available
@@ -130,7 +132,7 @@ with tempfile.TemporaryDirectory() as cache:
 widgets.show_figure(
     fig3(results),
     alt="Fig. 3 of the patent made anew, one row for each data set. Left: the input with the true "
-    "box. Middle: the map before, bright nearly everywhere, with a box around nearly the whole "
+    "box. Middle: the map before, with bright cells all over, and a box around nearly the whole "
     "image. Right: the map after, bright at the defect only, with a box that fits the true one.",
 )
 
@@ -143,13 +145,13 @@ widgets.show_figure(
 
 # %% id="example" tags=["student-only"]
 # NBVAL_CHECK_OUTPUT
-for result in results[-1:]:  # the rendered seeds
-    seed, sample = result.example()
-    after = result.box_iou().query("state == 'after'").sort_values("box_iou")["box_iou"]
-    shown = result.box_iou().query("state == 'after' and seed == @seed and name == @sample.name")
-    value = shown["box_iou"].item()
-    print("images and seeds:", len(after))
-    print("as many are worse as better:", (after <= value).sum() >= len(after) / 2 <= (after >= value).sum())
+result = results[-1]  # the rendered seeds
+seed, sample = result.example()
+after = result.box_iou().query("state == 'after'")
+chosen = after[(after.seed == seed) & (after.name == sample.name)].box_iou.item()
+print("abnormal test images, all seeds:", len(after))
+print("half of them are as good or worse:", sum(after.box_iou <= chosen) >= len(after) / 2)
+print("half of them are as good or better:", sum(after.box_iou >= chosen) >= len(after) / 2)
 
 # %% [markdown] id="spread-text" tags=["student-only"]
 # ## 4. All images, all seeds
@@ -160,8 +162,8 @@ for result in results[-1:]:  # the rendered seeds
 widgets.show_figure(
     spread_figure(results),
     alt="One row for each data set. Left: box IoU of each test image, low untrained and before, "
-    "high after. Middle: pixel average precision of each seed, highest after. Right: mean of A, "
-    "about equal on normal and defect area before, far apart after.",
+    "high after. Middle: pixel average precision of each seed, highest after. Right: mean of A; "
+    "before, it is high on normal area, too; after, it is low there and high on the defect.",
     dpi=64,
 )
 
@@ -186,24 +188,35 @@ table.astype(float).round(2).rename(columns=names)
 # %% [markdown] id="table-caption" tags=["student-only"]
 # *Image AUROC: how well the largest value of A tells abnormal from normal images; 1 is perfect, 0.5 is guessing.*
 #
-# Read the row "before" again. The images are told apart well, and yet the boxes are useless. **A good classification is no proof of a good localization.** This is the patent's point:
+# Read the rows "before" and think of the exercise: the classification was learned, its loss was nearly 0, and yet the boxes are useless.
+# **A good classification is no proof of a good localization.** Our maps before are not as evenly white as the patent's 800A, but bright cells lie everywhere, so the box has nearly the size of the image.
+# The normal loss changes that, in every data set here:
+
 
 # %% id="claims" tags=["student-only"]
 # NBVAL_CHECK_OUTPUT
-def in_all(condition: str) -> bool:
-    """Whether a condition on the scores before (b) and after (a) holds in every data set."""
-    return all(
-        eval(condition, {"b": r.summary()["before"], "a": r.summary()["after"]}) for r in results
-    )
+def in_all(holds) -> bool:
+    """Whether something holds for the scores before and after, in every data set."""
+    return all(holds(r.summary()["before"], r.summary()["after"]) for r in results)
 
 
-print("before: median box IoU below 0.2:", in_all("b['box_iou_median'] < 0.2"))
-print("after: median box IoU above 0.5:", in_all("a['box_iou_median'] > 0.5"))
-print("pixel AP at least doubled:", in_all("a['pixel_ap'] > 2 * b['pixel_ap']"))
-print(
-    "mean of A on normal images: 10 times lower or more:",
-    in_all("a['mean_attention_normal_images'] * 10 < b['mean_attention_normal_images']"),
-)
+def box_share(detection) -> float:
+    """Share of the image that the box around all found area covers."""
+    x0, y0, x1, y1 = union_box(detection.boxes) or (0, 0, 0, 0)
+    return (x1 - x0) * (y1 - y0) / (detection.size[0] * detection.size[1])
+
+
+shares = [
+    median(box_share(found) for found in r.evaluations["before", seed].detections)
+    for r in results
+    for seed in r.seeds
+]
+print("before: the box covers most of the image:", min(shares) > 0.8)
+print("before: median box IoU below 0.2:", in_all(lambda b, a: b["box_iou_median"] < 0.2))
+print("after: median box IoU above 0.5:", in_all(lambda b, a: a["box_iou_median"] > 0.5))
+print("pixel AP at least doubled:", in_all(lambda b, a: a["pixel_ap"] > 2 * b["pixel_ap"]))
+mean_a = "mean_attention_normal_images"
+print("A on normal images 10 times lower:", in_all(lambda b, a: 10 * a[mean_a] < b[mean_a]))
 
 # %% [markdown] id="explore-text" tags=["student-only"]
 # ### Image, seed, threshold
@@ -211,20 +224,19 @@ print(
 # Move the sliders. Where does the method go wrong? What does a lower threshold do to the boxes, before and after?
 
 # %% id="explore" tags=["student-only"]
-shown = results[0]
-n_test = min(len(e.samples) for e in shown.evaluations.values())
-samples = shown.evaluations["after", 0].samples
+first = results[0]
+samples = first.evaluations["after", 0].samples
 widgets.explore(
     lambda image, seed, threshold: widgets.compare_states(
-        shown, seed=seed, image=image, threshold=threshold
+        first, seed=seed, image=image, threshold=threshold
     ),
     image=IntSlider(
         value=next(i for i, sample in enumerate(samples) if not sample.is_normal),
-        max=n_test - 1,
+        max=len(samples) - 1,
         description="image",
         continuous_update=False,
     ),
-    seed=IntSlider(value=0, max=max(shown.seeds), description="seed", continuous_update=False),
+    seed=IntSlider(value=0, max=max(first.seeds), description="seed", continuous_update=False),
     threshold=FloatSlider(
         value=config.threshold_value,
         min=0.05,
@@ -257,7 +269,7 @@ widgets.show_figure(
 runs = [lab.retrain(weight) for weight in (0, 0.3, 3, 20)]
 means = [lab.scores(run)["mean_attention_normal"] for run in runs]
 ious = [lab.scores(run)["box_iou"] for run in runs]
-print("more weight, lower A on normal images:", all(m > n for m, n in zip(means, means[1:])))
+print("more weight, lower A on normal images:", means == sorted(means, reverse=True))
 print("the boxes at 20 fit better than at 0:", ious[-1] > 2 * ious[0])
 
 # %% [markdown] id="slider-text" tags=["student-only"]

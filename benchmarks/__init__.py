@@ -1,0 +1,1 @@
+"""Speed and reliability, measured: see README.md."""

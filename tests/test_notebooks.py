@@ -1,0 +1,277 @@
+"""The built notebooks keep what the course promises, and the script that builds them works."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from notebook_builder import ROOT, load_builder
+
+build = load_builder()
+TARGETS = build.targets()
+MARK = "# NBVAL_CHECK_OUTPUT"
+HEADER = ("You will learn", "You need", "Time and memory", "Patent")
+FOOTER = ("## What to remember", "## Exercises", "## Next")
+MOST_BYTES = 2_000_000
+MOST_SECONDS = {"07": 180, "08": 180}  # the others 120
+
+each_notebook = pytest.mark.parametrize("target", TARGETS, ids=[t.key for t in TARGETS])
+
+
+def read(target: Any) -> Any:
+    return nbformat.read(target.path, as_version=4)
+
+
+def code_cells(target: Any) -> list[Any]:
+    return [cell for cell in read(target).cells if cell.cell_type == "code"]
+
+
+def test_every_built_notebook_has_a_source() -> None:
+    folder = ROOT / "notebooks"
+    built = {*folder.glob("*.ipynb"), *(folder / "solutions").glob("*.ipynb")}
+    assert built == {target.path for target in TARGETS}
+    assert TARGETS, "there is no notebook"
+
+
+def test_the_record_names_the_notebooks_and_no_others() -> None:
+    record = json.loads((ROOT / "notebooks" / "record.json").read_text(encoding="utf-8"))
+    assert sorted(record) == sorted(target.key for target in TARGETS) == list(record)
+    for measured in record.values():
+        assert set(measured) == {"seconds", "peak_memory_gib", "cores", "python"}
+
+
+@each_notebook
+def test_is_in_step_with_its_source(target: Any) -> None:
+    assert build.stale(target) is None, "run: python tools/build_notebooks.py"
+
+
+@each_notebook
+def test_header_and_footer(target: Any) -> None:
+    cells = read(target).cells
+    first, last = cells[0], cells[-1]
+    assert first["id"] == "header" and last["id"] == "footer"
+    number = target.source.stem[:2]
+    assert first.source.startswith(f"# {number} · ") and "**One idea: " in first.source
+    for label in HEADER:
+        assert re.search(rf"^\| {label} \| .+ \|$", first.source, re.MULTILINE), label
+    for label in FOOTER:
+        assert label in last.source
+
+
+@each_notebook
+def test_time_and_memory_in_the_header_come_from_the_record(target: Any) -> None:
+    measured = build.read_record(target)[target.key]
+    assert f"| Time and memory | {build.measured_words(measured)} |" in read(target).cells[0].source
+    assert build.PLACEHOLDER in target.source.read_text(encoding="utf-8")
+    assert measured["seconds"] <= MOST_SECONDS.get(target.source.stem[:2], 120)
+
+
+@each_notebook
+def test_cells_have_names_of_their_own(target: Any) -> None:
+    notebook = read(target)
+    nbformat.validate(notebook)
+    names = [cell["id"] for cell in notebook.cells]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]{1,64}", name) for name in names)
+    unnamed = [n for n in names if n.startswith("cell-")]
+    assert not unnamed, "the claim chart refers to cells by name"
+
+
+@each_notebook
+def test_kernel_and_metadata_name_no_machine(target: Any) -> None:
+    notebook = read(target)
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert dict(notebook.metadata["language_info"]) == {"name": "python"}
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags", "jupyter"}
+
+
+@each_notebook
+def test_outputs_are_stored_and_clean(target: Any) -> None:
+    cells = code_cells(target)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert any(cell["outputs"] for cell in cells)
+    for cell in cells:
+        for output in cell["outputs"]:
+            assert list(build.output_problems(output)) == []
+            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+
+
+@each_notebook
+def test_every_picture_has_an_alternative_text(target: Any) -> None:
+    for cell in code_cells(target):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                alt = output["metadata"]["image/png"]["alt"]
+                assert len(alt.split()) > 5 and output["data"]["text/plain"] == alt
+
+
+@each_notebook
+def test_nbval_marks_are_exact_and_on_plain_text(target: Any) -> None:
+    marked = 0
+    for cell in code_cells(target):
+        if "nbval" not in cell.source.lower():
+            continue
+        lines = [line for line in cell.source.splitlines() if "nbval" in line.lower()]
+        assert lines == [MARK] == cell.source.splitlines()[:1]
+        assert cell["outputs"], "a mark on a cell without output checks nothing"
+        assert {output["output_type"] for output in cell["outputs"]} == {"stream"}
+        marked += 1
+    assert marked >= 1
+
+
+@each_notebook
+def test_links_resolve(target: Any) -> None:
+    links = [
+        link
+        for cell in read(target).cells
+        if cell.cell_type == "markdown"
+        for link in re.findall(r"\]\(([^)\s]+)\)", cell.source)
+    ]
+    assert links
+    for link in links:
+        if not re.match(r"https?://", link):
+            assert (target.path.parent / link.split("#")[0]).exists(), link
+
+
+@each_notebook
+def test_size_and_words(target: Any) -> None:
+    assert target.path.stat().st_size < MOST_BYTES
+    text = "\n".join(cell.source for cell in read(target).cells)
+    assert "{{" not in text
+    assert not re.search(r"(?:BEGIN|END) (?:SOLUTION|STUB)", text)
+    if re.search(r"\bhazelnut\(", text) and not target.solved:
+        assert "CC BY 4.0" in text and "anomalib" in text
+
+
+@each_notebook
+def test_exercises_are_open_for_learners_and_solved_in_the_solutions(target: Any) -> None:
+    checks = [c for c in code_cells(target) if re.search(r"exercises\.check\(", c.source)]
+    text = target.source.read_text(encoding="utf-8")
+    assert len(checks) == text.count("exercises.check(")
+    for cell in checks:
+        told = "".join(output["text"] for output in cell["outputs"])
+        name = re.search(r'check\(\s*"([^"]+)"', cell.source)
+        assert name is not None and name[1].startswith(target.source.stem[:2])
+        assert ("Correct" in told) == target.solved
+
+
+# -------------------------------------------------------------------------------------- the script
+
+SOURCE = """\
+# %% [markdown] id="header"
+# # 99 · Try
+#
+# {{measured}}, see [the solution](solutions/99_try.ipynb) and [a page](page.md#top)
+
+# %% id="work" tags=["student-only"]
+print("work")
+
+# %% id="exercise"
+def double(x):
+    # BEGIN SOLUTION
+    return 2 * x
+    # END SOLUTION
+
+
+def half(x):
+    # BEGIN SOLUTION
+    return x / 2
+    # BEGIN STUB
+    # return x  # mend this
+    # END SOLUTION
+
+
+# %%
+try:
+    print(double(2), half(2))
+except NotImplementedError as error:
+    print("not solved yet:", error)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "99_try.py").write_text(SOURCE, encoding="utf-8")
+    return tmp_path
+
+
+def test_build_check_and_build_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build, "NOTEBOOKS", folder)
+    assert build.main(["--check"]) == 1
+    assert "99_try: is not built" in capsys.readouterr().out
+    assert build.main([]) == 0
+    student, solution = build.targets(["99"])
+    assert (student.key, solution.key) == ("99_try", "solutions/99_try")
+
+    cells = {cell["id"]: cell for cell in read(student).cells}
+    assert list(cells) == ["header", "work", "exercise", "cell-03"]
+    assert 'raise NotImplementedError("write this part")' in cells["exercise"].source
+    assert "    return x  # mend this" in cells["exercise"].source
+    assert "2 * x" not in cells["exercise"].source
+    assert cells["cell-03"]["outputs"][0]["text"].startswith("not solved yet: write this part")
+    assert re.search(r"\d+ s and \d\.\d GiB of memory on \d cores", cells["header"].source)
+
+    solved = {cell["id"]: cell for cell in read(solution).cells}
+    assert "work" not in solved and solved["cell-03"]["outputs"][0]["text"] == "4 1.0\n"
+    assert "](99_try.ipynb)" in solved["header"].source
+    assert "](../page.md#top)" in solved["header"].source
+
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert build.main([]) == 0 == build.main(["--check"])
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    student.source.write_text(SOURCE.replace("mend this", "mend that"), encoding="utf-8")
+    assert build.main(["--check"]) == 1
+    assert "differs from its source at cell exercise" in capsys.readouterr().out
+    assert before[student.path] == student.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys\nprint('noise', file=sys.stderr)", "cell noisy: wrote to standard error"),
+        ("print('/opt/data/x.png')", "cell noisy: printed an absolute path: /opt/data/x.png"),
+        ("print(r'C:\\Users\\x')", "printed an absolute path: C:"),
+    ],
+)
+def test_what_only_one_machine_has_is_refused(folder: Path, code: str, words: str) -> None:
+    source = folder / "src" / "98_noise.py"
+    source.write_text(f'# %% id="noisy"\n{code}\n', encoding="utf-8")
+    [target] = build.targets(["98"], folder)
+    with pytest.raises(build.BuildError, match=re.escape(words)):
+        build.build(target)
+    assert not target.path.exists() and not target.record.exists()
+
+
+def test_sources_that_cannot_be_built(folder: Path) -> None:
+    with pytest.raises(build.BuildError, match=r"no source for '12'; expected .* 99_try"):
+        build.targets(["12"], folder)
+    twice = folder / "src" / "97_twice.py"
+    twice.write_text('# %% id="a"\n1\n\n# %% id="a"\n2\n', encoding="utf-8")
+    [target] = build.targets(["97"], folder)
+    with pytest.raises(build.BuildError, match="cell names must be unique; 'a' is not"):
+        build.cells_of(target)
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ({"output_type": "stream", "name": "stdout", "text": "and/or 1/2 </td> x"}, None),
+        ({"output_type": "stream", "name": "stdout", "text": "see https://a.b/c/d"}, None),
+        ({"output_type": "stream", "name": "stdout", "text": "in '/home/me/x'"}, "absolute path"),
+        ({"output_type": "display_data", "data": {"text/html": "at /opt/x/y"}}, "absolute path"),
+        ({"output_type": "error", "ename": "ValueError", "evalue": "no"}, "ValueError: no"),
+    ],
+)
+def test_output_problems(output: dict[str, Any], problem: str | None) -> None:
+    found = list(build.output_problems(output))
+    assert (not found) if problem is None else problem in found[0]
