@@ -35,7 +35,7 @@ from attnlib.metrics import image_box_iou
 NORMAL_WEIGHTS: tuple[float, ...] = (0, 0.1, 0.3, 1, 3, 10, 20, 40, 80)
 """Positions of the W_normal slider."""
 
-_DPI = 72
+_DPI = 80
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _show: Callable[..., Any] = ipython.display
 _markdown: Callable[..., Any] = ipython.Markdown
@@ -168,7 +168,7 @@ def compare_states(
     size = (picture.shape[0], picture.shape[1])
     titles = ("untrained", "before: $W_{normal}$ = 0", "after")
     with plots.style():
-        figure, axes = plt.subplots(1, 5, figsize=(14, 3.3))
+        figure, axes = plt.subplots(1, 5, figsize=(12, 3))
         true_box = _draw_input(axes[0], sample, picture, mask)
         for evaluation, ax, title in zip(evaluations, axes[1:4], titles, strict=True):
             found = evaluation.detections[image]
@@ -243,7 +243,7 @@ def retrain_figure(
     box = box_of_map(run.maps[image], size, threshold)
     scores = lab.scores(run, threshold)
     with plots.style():
-        figure, axes = plt.subplots(1, 4, figsize=(14, 3.7), width_ratios=(1, 1, 1, 1.25))
+        figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.4), width_ratios=(1, 1, 1, 1.25))
         true_box = _draw_input(axes[0], sample, picture, mask)
         plots.show_map(axes[1], run.maps[image], size, f"A, $W_{{normal}}$ = {normal_weight:g}")
         plots.show_overlay(axes[2], picture, run.maps[image], f"cut at A = {threshold:.2f}")
@@ -267,7 +267,7 @@ def weights_figure(
     picture, mask = sample.read_image(), lab.masks[image]
     size = (picture.shape[0], picture.shape[1])
     with plots.style():
-        figure, axes = plt.subplots(1, 1 + len(weights), figsize=(14, 3))
+        figure, axes = plt.subplots(1, 1 + len(weights), figsize=(12, 2.7))
         true_box = _draw_input(axes[0], sample, picture, mask)
         for ax, weight in zip(axes[1:], weights, strict=True):
             attention = lab.retrain(weight).maps[image]

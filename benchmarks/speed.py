@@ -15,9 +15,11 @@ import platform
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +98,7 @@ def images(table: Table, s: Settings) -> None:
     table.add(f"render a seed, {side} px", seconds, unit="image", repeats=s.repeats)
     for path in pictures(s.folder):
         case = f"decode + resize, {path.stem} px {path.suffix[1:].upper()}"
-        seconds = median_seconds(lambda p=path: read_scaled(p, side), repeats=s.repeats)  # type: ignore[misc]
+        seconds = median_seconds(partial(read_scaled, path, side), repeats=s.repeats)
         table.add(case, seconds, unit="image", repeats=s.repeats)
 
 
@@ -244,10 +246,11 @@ def inference(table: Table, s: Settings, run: Run, samples: Sequence[Sample]) ->
         raw = raw_backbone(name, run.net, s.folder)
         for n in (1, 16):
             some = batch[:n]
-            seconds = median_seconds(lambda b=some: raw(b), repeats=s.repeats) / n  # type: ignore[misc]
+            planes = np.ascontiguousarray(some.transpose(0, 3, 1, 2))
+            seconds = median_seconds(partial(raw, planes), repeats=s.repeats) / n
             bare = f"raw backbone, {name}, batch {n}"
             table.add(bare, seconds, unit="image", repeats=s.repeats)
-            seconds = median_seconds(lambda b=some: device.maps_and_logits(b), repeats=s.repeats)  # type: ignore[misc]
+            seconds = median_seconds(partial(device.maps_and_logits, some), repeats=s.repeats)
             table.add(
                 f"model, {name}, batch {n}",
                 seconds / n,
@@ -287,7 +290,7 @@ def _whole(
     found = find_images([p for ps in cases.values() for p in ps])
     for overlays in (False, True):
         seconds = median_seconds(
-            lambda o=overlays: detect_files(device, found, s.folder / "found", overlays=o),  # type: ignore[misc]
+            partial(detect_files, device, found, s.folder / "found", overlays=overlays),
             repeats=3,
         )
         table.add(
@@ -302,29 +305,29 @@ def _whole(
 def raw_backbone(
     name: str, net: AttentionNet, folder: Path
 ) -> Callable[[NDArray[np.uint8]], object]:
-    """The backbone alone in a runtime, from floats to its maps: what nothing can be faster than."""
+    """The backbone alone in a runtime, from bytes (n, 3, S, S) to its maps."""
     if name == "torch":
 
         def call(batch: NDArray[np.uint8]) -> object:
             with torch.inference_mode():
-                return net.backbone.raw_features(
-                    torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-                )
+                return net.backbone.raw_features(to_float(torch.from_numpy(batch)))
 
         return call
     path = folder / "backbone.onnx"
     if not path.exists():
         example = torch.zeros(2, 3, *[net.backbone.input_size] * 2, dtype=torch.uint8)
-        torch.onnx.export(
-            FusedBackbone(net.backbone, same_padding=False),
-            (example,),
-            str(path),
-            input_names=["pictures"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                FusedBackbone(net.backbone, same_padding=False),
+                (example,),
+                str(path),
+                input_names=["pictures"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
     if name == "onnxruntime":
         import onnxruntime
 
@@ -333,7 +336,7 @@ def raw_backbone(
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-        return lambda b: session.run(None, {"pictures": b.transpose(0, 3, 1, 2)})
+        return lambda batch: session.run(None, {"pictures": batch})
     import openvino
 
     hints = {
@@ -342,7 +345,7 @@ def raw_backbone(
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     request = openvino.Core().compile_model(str(path), "CPU", hints).create_infer_request()
-    return lambda b: request.infer({"pictures": b.transpose(0, 3, 1, 2)})
+    return lambda batch: request.infer({"pictures": batch})
 
 
 def boxes(table: Table, s: Settings) -> None:
@@ -353,12 +356,12 @@ def boxes(table: Table, s: Settings) -> None:
         plain = f"boxes, {side} px, whole map labelled"
         table.add(
             plain,
-            median_seconds(lambda n=side: plain_boxes(attention, n), repeats=s.repeats),  # type: ignore[misc]
+            median_seconds(partial(plain_boxes, attention, side), repeats=s.repeats),
             unit="image",
         )
         for what, threshold in (("one find", 0.5), ("no find", 0.9)):
             seconds = median_seconds(
-                lambda n=side, t=threshold: map_to_boxes(attention, size=(n, n), threshold=t),  # type: ignore[misc]
+                partial(map_to_boxes, attention, size=(side, side), threshold=threshold),
                 repeats=s.repeats,
             )
             table.add(f"boxes, {side} px, {what}", seconds, unit="image", reference=plain)

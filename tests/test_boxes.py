@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from skimage.measure import label, regionprops
 
 import attnlib.boxes as boxes_module
 from attnlib.boxes import (
@@ -406,3 +408,39 @@ def test_scale_box_there_and_back(case: tuple[Any, Any], size: tuple[int, int]) 
     there = scale_box(box, from_size, size)
     assert 0 <= there[0] < there[2] <= size[1] + 1e-9 and 0 <= there[1] < there[3] <= size[0] + 1e-9
     np.testing.assert_allclose(scale_box(there, size, from_size), box, atol=1e-9)
+
+
+# ------------------------------------------------------------------ against the whole map, labelled
+
+
+@given(
+    values=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        elements=st.sampled_from([0, 0.1, 0.25, 0.5, 0.6, 0.75, 1]) | st.floats(0, 1, width=32),
+    ),
+    size=st.none() | st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    threshold=st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9]),
+    connectivity=st.sampled_from([1, 2]),
+    min_area=st.sampled_from([0.0, 0.02]),
+)
+def test_looking_only_where_it_is_high_changes_nothing(
+    values: NDArray[np.float32],
+    size: tuple[int, int] | None,
+    threshold: float,
+    connectivity: int,
+    min_area: float,
+) -> None:
+    whole = upsample(values, values.shape if size is None else size)
+    mask = whole > np.float32(threshold)
+    expected = {
+        (x0, y0, x1, y1, float(region.intensity_max))
+        for region in regionprops(label(mask, connectivity=connectivity), whole)
+        if region.area >= min_area * mask.size
+        for y0, x0, y1, x1 in [region.bbox]
+    }
+    found = map_to_boxes(
+        values, size=size, threshold=threshold, connectivity=connectivity, min_area=min_area
+    )
+    assert {(*box.as_tuple(), box.score) for box in found} == expected
+    assert box_from_map(values, size, threshold) == mask_to_box(mask)

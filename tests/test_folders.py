@@ -432,7 +432,7 @@ def test_five_classes_of_unequal_grey_images(tmp_path: Path) -> None:
     data = read_folder(tmp_path)
     assert data.classes == tuple("abcde")
     split = make_split(data)
-    assert [len(part) for _, part in split.parts()] == [6 + 5 * 2, 2 + 5, 4 + 5 * 3]
+    assert [len(part) for _, part in split.parts()] == [6 + 5 * 3, 2, 4 + 5 * 3]
     for sample in data:
         mask = sample.read_mask()
         if sample.name.endswith("5.png") and not sample.is_normal:
