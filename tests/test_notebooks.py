@@ -267,7 +267,7 @@ def test_sources_that_cannot_be_built(folder: Path) -> None:
     [
         ({"output_type": "stream", "name": "stdout", "text": "and/or 1/2 </td> x"}, None),
         ({"output_type": "stream", "name": "stdout", "text": "see https://a.b/c/d"}, None),
-        ({"output_type": "stream", "name": "stdout", "text": "in '/home/me/x'"}, "absolute path"),
+        ({"output_type": "stream", "name": "stdout", "text": "in '/opt/data/x'"}, "absolute path"),
         ({"output_type": "display_data", "data": {"text/html": "at /opt/x/y"}}, "absolute path"),
         ({"output_type": "error", "ename": "ValueError", "evalue": "no"}, "ValueError: no"),
     ],
