@@ -189,7 +189,11 @@ def execute(cells: list[Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     notebook = nbformat.v4.new_notebook(
         cells=cells,
         metadata={
-            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "kernelspec": {
+                "display_name": "Python 3 (ipykernel)",
+                "language": "python",
+                "name": "python3",
+            },
             "language_info": {"name": "python"},
         },
     )
