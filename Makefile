@@ -3,7 +3,7 @@
 # Works with GNU make 3.81 and newer.
 
 PYTHON ?=
-NOTEBOOK_SECONDS ?= 180
+NOTEBOOK_SECONDS ?= 600
 LAB_FLAGS ?=
 
 PY := .venv/bin/python
