@@ -42,7 +42,7 @@ test: $(INSTALLED)
 ifeq "$(NOTEBOOKS)" ""
 	@echo 'There is no notebook in notebooks/ to run.'
 else
-	$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_SECONDS) $(NOTEBOOKS)
+	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_SECONDS) $(NOTEBOOKS)
 endif
 
 lab: $(INSTALLED)
