@@ -142,6 +142,17 @@ def test_make_fig3_writes_pictures_and_numbers(tmp_path: Path, seeds: Dataset) -
     assert any("1 seeds" in line for line in told)
 
 
+def test_the_spread_is_drawn_alike_each_time(result: BeforeAfter) -> None:
+    def points() -> list[list[list[float]]]:
+        figure = figures.spread_figure([result])
+        return [np.asarray(c.get_offsets()).tolist() for c in figure.axes[0].collections]
+
+    before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
+    first = points()
+    assert first == points() and any(first)
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[index,union-attr]  # noqa: NPY002
+
+
 def test_without_hazelnuts_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> Dataset:
         raise DownloadError("no network")
