@@ -15,11 +15,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from attnlib.png import SIGNATURE, decode_plain_png
 
 ImageArray = NDArray[np.uint8]
 MaskArray = NDArray[np.bool_]
@@ -102,8 +104,7 @@ def read_image(source: Source, *, draft_size: int | None = None) -> ImageArray:
     if isinstance(source, Image.Image):
         with _naming("the PIL image"):
             return _pil_to_rgb(_upright(source), "the PIL image")
-    path = _as_path(source)
-    return _pil_to_rgb(_decode(path, draft_size)[0], show_path(path))
+    return _read_file(_as_path(source), draft_size)[0]
 
 
 def read_mask(source: Source) -> MaskArray:
@@ -137,7 +138,8 @@ def read_mask(source: Source) -> MaskArray:
         with _naming("the PIL mask"):
             return _array_to_mask(_mask_values(_upright(source)), "the PIL mask")
     path = _as_path(source)
-    picture, _ = _decode(path, None)
+    with path.open("rb") as file:
+        picture, _ = _decode(file, show_path(path), None)
     threshold = 127 if picture.format in ("JPEG", "MPO") else 0
     with _naming(show_path(path)):
         return _array_to_mask(_mask_values(picture), show_path(path), threshold)
@@ -250,9 +252,8 @@ def read_scaled(source: Source, size: int) -> tuple[ImageArray, tuple[int, int]]
     if isinstance(source, (np.ndarray, Image.Image)):
         whole = read_image(source)
         return resize(whole, size), (whole.shape[0], whole.shape[1])
-    path = _as_path(source)
-    picture, original = _decode(path, size)
-    return resize(_pil_to_rgb(picture, show_path(path)), size), original
+    pixels, original = _read_file(_as_path(source), size)
+    return resize(pixels, size), original
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -329,12 +330,27 @@ def _open(file: Any, what: str) -> Image.Image:
     return picture
 
 
-def _decode(path: Path, draft_size: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright picture, and the height and width it has without `draft_size`."""
+def _read_file(path: Path, draft_size: int | None) -> tuple[ImageArray, tuple[int, int]]:
+    """The upright picture as RGB, and the height and width it has without `draft_size`."""
     if draft_size is not None and draft_size < 1:
         raise ValueError(f"draft_size is {draft_size}; expected a side of at least 1 pixel")
-    with path.open("rb") as file, _naming(show_path(path)):
-        picture = _open(file, show_path(path))
+    what = show_path(path)
+    with path.open("rb") as file:
+        if file.peek(len(SIGNATURE)).startswith(SIGNATURE):
+            pixels = decode_plain_png(file.read(), max_pixels=MAX_PIXELS)
+            if pixels is not None:
+                return pixels, (pixels.shape[0], pixels.shape[1])
+            file.seek(0)
+        picture, original = _decode(file, what, draft_size)
+    return _pil_to_rgb(picture, what), original
+
+
+def _decode(
+    file: BinaryIO, what: str, draft_size: int | None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The upright picture, and the height and width it has without `draft_size`."""
+    with _naming(what):
+        picture = _open(file, what)
         original = _upright_size(picture)
         if draft_size is not None:
             picture.draft(None, (draft_size, draft_size))

@@ -327,7 +327,7 @@ def test_out_of_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(images, "_upright", fail)
     path = tmp_path / "a.png"
-    path.write_bytes(png_bytes(np.zeros((1, 1), np.uint8)))
+    path.write_bytes(png_bytes(np.zeros((1, 1, 4), np.uint8)))
     with pytest.raises(ImageError, match="memory"):
         read_image(path)
 
