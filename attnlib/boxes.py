@@ -16,6 +16,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -340,7 +341,7 @@ def map_to_boxes(
     area = _area_above(attention_map, size, threshold)
     if not area.mask.any():
         return []
-    labels, _ = ndimage.label(area.mask, ndimage.generate_binary_structure(2, connectivity))
+    labels, _ = ndimage.label(area.mask, _NEIGHBOURS[connectivity])
     found: list[tuple[int, Box]] = []
     for number, where in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[where] == number
@@ -499,11 +500,15 @@ class _Axis:
     share: NDArray[np.float64]
 
     @classmethod
+    @lru_cache(maxsize=16)  # images come in few sizes
     def between(cls, n_cells: int, n_pixels: int) -> _Axis:
         centres = (np.arange(n_pixels) + 0.5) * (n_cells / n_pixels) - 0.5
         centres = np.clip(centres, 0, n_cells - 1)
         first = centres.astype(np.intp)
-        return cls(first, np.minimum(first + 1, n_cells - 1), centres - first)
+        axis = cls(first, np.minimum(first + 1, n_cells - 1), centres - first)
+        for array in (axis.first, axis.second, axis.share):
+            array.flags.writeable = False
+        return axis
 
     def reach(self, cells: NDArray[np.bool_]) -> tuple[int, int]:
         """First pixel that any of the marked cells touches, and the one after the last."""
@@ -535,6 +540,7 @@ def _interpolate(values: NDArray[np.float64], rows: _Axis, columns: _Axis) -> ND
 
 
 _BLOCK = 16_384  # pixels at once
+_NEIGHBOURS = {reach: ndimage.generate_binary_structure(2, reach) for reach in (1, 2)}
 
 
 def _pooled_values(maps: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ levels stay equal across images.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import threading
 import warnings
@@ -253,7 +254,8 @@ def read_scaled(source: Source, size: int) -> tuple[ImageArray, tuple[int, int]]
         whole = read_image(source)
         return resize(whole, size), (whole.shape[0], whole.shape[1])
     pixels, original = _read_file(_as_path(source), size)
-    return resize(pixels, size), original
+    is_there = pixels.shape[:2] == (size, size)  # no other holds this array: it needs no copy
+    return pixels if is_there else resize(pixels, size), original
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -266,13 +268,17 @@ def _as_path(source: Any) -> Path:
             "NumPy array"
         )
     path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(f"no image file {show_path(path)}: check the path")
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # also a name that no file system allows
+        raise FileNotFoundError(f"no image file {show_path(path)}: check the path") from None
+    if stat.S_ISDIR(found.st_mode):
         raise ImageError(f"{show_path(path)} is a folder; expected one image file")
-    if not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         raise ImageError(f"{show_path(path)} is no regular file; expected one image file")
-    if path.stat().st_size == 0:
+    if found.st_size == 0:
         raise ImageError(
             f"{show_path(path)} is empty (0 bytes): copy it again from its source or remove it"
         )
@@ -397,7 +403,7 @@ def _pil_to_rgb(picture: Image.Image, what: str) -> ImageArray:
         if picture.mode == "La":  # Pillow converts premultiplied grey to LA only
             picture = picture.convert("LA")
         if not picture.has_transparency_data:
-            return np.array(picture.convert("RGB"))
+            return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
         return _over_white(picture.convert("RGBA"))
 
 

@@ -10,16 +10,18 @@ import torch
 from helpers import GRID, SIDE, TINY_TIMM, TINY_TIMM_LEVELS, picture, tiny_net
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from PIL import Image
 
+from attnlib import inference
 from attnlib.backbone import Backbone
 from attnlib.boxes import ThresholdRule, upsample
 from attnlib.config import Config, build_model
 from attnlib.features import mean_over_views, to_float, view
 from attnlib.images import ImageError
 from attnlib.inference import Detection, InferenceDevice
-from attnlib.model import AttentionNet
+from attnlib.model import AttentionNet, class_probabilities
 from attnlib.runs import Run
 from attnlib.trace import INFERENCE_UNITS, Trace, check_inference
 
@@ -128,6 +130,18 @@ def test_probabilities_of_several_classes_sum_to_1_and_one_class_has_its_own() -
         device.net.classifier.last.weight.mul_(1e6)
     [sure] = device.predict(picture(0))  # a huge logit does not overflow
     assert sure.class_probabilities["hole"] in (0, 1)
+
+
+@given(
+    arrays(
+        np.float32, array_shapes(min_dims=2, max_dims=2), elements=st.floats(-1e4, 1e4, width=32)
+    )
+)
+def test_probabilities_are_those_of_the_model(logits: NDArray[np.float32]) -> None:
+    expected = class_probabilities(torch.from_numpy(logits).double()).numpy()
+    found = inference._probabilities(logits)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-300)
 
 
 @settings(max_examples=25, deadline=None)
